@@ -132,7 +132,8 @@ async def test_requests_behind_one_that_does_not_end_are_not_begun() -> None:
         await under_way(running)
         running.process.send_signal(signal.SIGTERM)
         answers = await waiting
-        assert answers.count(b"HTTP/1.1 ") == answers.count(b"connection: close") == 1
+        # Its head may have been sent before the signal, as that of a stream, and then announces no end.
+        assert answers.count(b"HTTP/1.1 ") == 1
         assert STOPPING in answers
         await gone(running)
         assert running.output.count("under way") == 1

@@ -8,6 +8,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -109,6 +110,7 @@ def table() -> dict[str, dict[str, tuple[str, str]]]:
     return {name: {id: (source, text) for id, (source, text) in sections[name].items()} for name in TITLES}
 
 
+@cache
 def cited(folder: Path) -> dict[str, list[Place]]:
     """Return where each id is cited below a folder, in the order of files and lines."""
     places: dict[str, list[Place]] = {}

@@ -20,9 +20,9 @@ from support.http_client.connection import BOTH, request_of
 
 SIZE = 4_000_000
 #: Over a million empty arrays, which took 237 MB and a second of the event loop as an unknown argument.
-ARRAYS = b"[" + b",".join([b"[]"] * (SIZE // 3)) + b"]"
+ARRAYS = b"[" + b"[]," * (SIZE // 3) + b"[]]"
 #: A million strings, which are values as well but no arrays or objects.
-STRINGS = b"[" + b",".join([b'"a"'] * (SIZE // 4)) + b"]"
+STRINGS = b"[" + b'"a",' * (SIZE // 4) + b'"a"]'
 TEXT = b'"' + b'[{\\"' * (SIZE // 5) + b'"'
 
 
@@ -134,7 +134,7 @@ def test_a_million_arrays_are_built_nowhere(where: str) -> None:
     assert memory < 3 * SIZE
 
 
-@pytest.mark.parametrize("body", [ARRAYS, b"[" + b",".join([b"1"] * (SIZE // 2)) + b"]"])
+@pytest.mark.parametrize("body", [ARRAYS, b"[" + b"1," * (SIZE // 2) + b"1]"], ids=["arrays", "numbers"])
 def test_nor_is_an_array_that_would_be_a_batch(body: bytes) -> None:
     answered, memory = asyncio.run(send(body))
     assert answered.status in (400, 413)
