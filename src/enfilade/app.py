@@ -883,7 +883,8 @@ class MCPApp(Registration):
                 else:
                     from enfilade.transports.stdio import serve_stdio_embedded
 
-                    await serve_stdio_embedded(self.running, _assembly.stdio_options(self.settings))
+                    with launch.metrics_port(self.settings):
+                        await serve_stdio_embedded(self.running, _assembly.stdio_options(self.settings))
             finally:
                 gc_pause.resume()
                 await self._lifespan.cancel_start()
@@ -928,7 +929,8 @@ class MCPApp(Registration):
             else:
                 from enfilade.transports.stdio import serve_stdio
 
-                serve_stdio(self.running, _assembly.stdio_options(self.settings))
+                with launch.metrics_port(self.settings):
+                    serve_stdio(self.running, _assembly.stdio_options(self.settings))
         finally:
             gc_pause.resume()
 

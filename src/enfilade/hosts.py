@@ -122,12 +122,13 @@ class ServedHost:
             app.settings = replace(settings, path=app.settings.path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve as an ASGI application; probes are the app's, unless the host has routes of their paths."""
+        """Serve as an ASGI application; probes and metrics are the app's, unless the host has such routes."""
         if scope["type"] == "lifespan":
             await serve_lifespans([*self.apps, self.original], scope, receive, send)
             return
         settings, path = self.settings, scope.get("path")
-        is_probe = path and path in (settings.health_path, settings.ready_path) and path not in self._paths
+        paths = settings.health_path, settings.ready_path, settings.metrics_path if settings.metrics else ""
+        is_probe = path and path in paths and path not in self._paths
         await (self.apps[0] if is_probe else self.original)(scope, receive, send)
 
     def drain(self) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -227,24 +227,27 @@ def launch(
     options = _server_options(settings, reload=reload)
     manager = _service_manager()
     if settings.workers == 1 and not reload:
-        listeners, options = _bind(app, options, on_bound)
-        serve_http(app, options, listeners, manager)
+        with metrics_port(settings):
+            listeners, options = _bind(app, options, on_bound)
+            serve_http(app, options, listeners, manager)
         return
     source = _loading.find_source(app if host is None else host.original)
     with ExitStack() as stack:
-        folder: Path | None = None
+        folders: list[Path] = []
         if app.given_store is None and settings.store.startswith("memory:"):
-            folder = _private_folder(stack)
-            app.settings = replace(settings, store=f"sqlite:///{(folder / 'state.db').as_posix()}")
+            folders.append(_private_folder(stack, "the store of the workers", "set store=sqlite:///file.db"))
+            app.settings = replace(settings, store=f"sqlite:///{(folders[0] / 'state.db').as_posix()}")
         elif not app.store.shared:
             raise SettingsError(
                 "Invalid settings: the app was given a store that other processes cannot share; give a URL"
             )
+        on_ended = _share_metrics(settings, stack, folders)
+        stack.enter_context(metrics_port(settings))
         listeners, options = _bind(app, options, on_bound)
         for listener in listeners:
             stack.callback(listener.close)
         wrap = None if host is None else host.wrap
-        _supervise(app, source, options, listeners, reload, watcher, folder, wrap, manager)
+        _supervise(app, source, options, listeners, reload, watcher, folders, wrap, manager, on_ended)
 
 
 def _bind(
@@ -316,8 +319,12 @@ def _check_certificate(options: ServerOptions) -> None:
             raise ListenError(str(error)) from None
 
 
-def _private_folder(stack: ExitStack) -> Path:
-    """Return a folder for the default store of workers; it is deleted when the stack is closed.
+def _private_folder(stack: ExitStack, purpose: str, advice: str) -> Path:
+    """Return a folder that workers share; it is deleted when the stack is closed, and the last of them has ended.
+
+    Args:
+        purpose: what it is for.
+        advice: what to do if there is none.
 
     Raises:
         SettingsError: no folder can be made.
@@ -328,8 +335,56 @@ def _private_folder(stack: ExitStack) -> Path:
         return stack.enter_context(private_folder())
     except OSError as error:
         raise SettingsError(
-            f"Invalid settings: no folder can be made for the store of the workers ({error}); set store=sqlite:///file.db"
+            f"Invalid settings: no folder can be made for {purpose} ({error}); {advice}"
         ) from None
+
+
+def _share_metrics(
+    settings: Settings, stack: ExitStack, folders: list[Path]
+) -> Callable[[int | None, bool], object] | None:
+    """Let workers share their metrics until the stack is closed; return what is told of ended workers.
+
+    Args:
+        folders: those that workers hold; one is added.
+
+    Raises:
+        SettingsError: no folder can be made.
+    """
+    if not settings.metrics:
+        return None
+    from enfilade.telemetry.prometheus.exposition import FOLDER_VARIABLE
+    from enfilade.telemetry.prometheus.shared import WorkerDeaths, sharing
+
+    if FOLDER_VARIABLE not in os.environ:
+        folders.append(_private_folder(stack, "the metrics of the workers", f"set {FOLDER_VARIABLE} to one"))
+        stack.enter_context(sharing(folders[-1]))
+    return WorkerDeaths().ended
+
+
+@contextmanager
+def metrics_port(settings: Settings) -> Iterator[None]:
+    """Serve metrics on a port of their own while the block runs, if a setting says so.
+
+    Raises:
+        SystemExit: the port cannot be bound; stderr says why.
+    """
+    if not (settings.metrics and settings.metrics_port):
+        yield
+        return
+    from enfilade.assembly import host_origin_policy
+    from enfilade.telemetry.prometheus.own_port import serving
+    from enfilade.transports.processes.listeners import ListenError, bind
+
+    try:
+        sockets = bind(settings.host, settings.metrics_port)
+    except ListenError as error:
+        if sys.stderr is not None:
+            sys.stderr.write(f"enfilade: metrics_port: {error}\n")
+        raise SystemExit(STARTUP_FAILURE) from None
+    token = settings.metrics_token.get_secret_value()
+    with serving(sockets, settings.metrics_path, host_origin_policy(settings), token):
+        log.info("metrics at http://%s:%d%s", settings.host, settings.metrics_port, settings.metrics_path)
+        yield
 
 
 async def serve_embedded(app: Launched) -> None:
@@ -354,7 +409,8 @@ async def serve_embedded(app: Launched) -> None:
     log.info("listening at %s", public_url(settings, address_of(listeners[0])))
     warn_of_missing_names(settings)
     options = replace(options, socket_file=listening.socket_file)
-    await serve_http_embedded(app, options, listeners)
+    with metrics_port(settings):
+        await serve_http_embedded(app, options, listeners)
 
 
 def _server_options(settings: Settings, *, reload: bool) -> ServerOptions:
@@ -369,6 +425,7 @@ def _server_options(settings: Settings, *, reload: bool) -> ServerOptions:
     _check_sockets(settings)
     if settings.auth_certificate_header:
         _check_trust(settings)
+    metrics = settings.metrics_path if settings.metrics and not settings.metrics_port else ""
     limits = ConnectionLimits(
         header_timeout=settings.header_timeout,
         body_timeout=settings.body_timeout,
@@ -378,7 +435,7 @@ def _server_options(settings: Settings, *, reload: bool) -> ServerOptions:
         discard_limit=settings.discard_limit,
         response_memory=settings.response_memory,
         max_connections=settings.max_connections,
-        probe_paths=frozenset(path for path in (settings.health_path, settings.ready_path) if path),
+        probe_paths=frozenset(path for path in (settings.health_path, settings.ready_path, metrics) if path),
     )
     timeout = settings.shutdown_timeout
     return ServerOptions(
@@ -404,9 +461,10 @@ def _supervise(
     listeners: list[socket.socket],
     reload: bool,
     watcher: DevelopmentObserver | None,
-    folder: Path | None,
+    folders: Sequence[Path],
     wrap: Callable[[object], Launched] | None,
     manager: ServiceManager | None,
+    on_ended: Callable[[int | None, bool], object] | None,
 ) -> None:
     import threading
 
@@ -418,23 +476,25 @@ def _supervise(
     load: Callable[[], Served] = partial(reload_app, source, app.settings, names, wrap)
     if watcher is not None:
         load = partial(watcher.load, source, app.settings, wrap)
-    if folder is not None:
+    for folder in folders:
         load = partial(_load_with_folder, folder, load)
     gc_pause.resume()
     supervisor = Supervisor(load, listeners, options, app.settings.workers, manager, waits_for_changes=reload)
     if watcher is not None:
         supervisor.on_serving = watcher.report_reload
+    if on_ended is not None:
+        supervisor.on_ended = on_ended
     stopped = threading.Event()
     if reload:
-        folder = project_folder(Path(source.file))
-        log.info("reloading when a Python file in %s changes", folder)
+        project = project_folder(Path(source.file))
+        log.info("reloading when a Python file in %s changes", project)
 
         def on_change(files: Sequence[str]) -> None:
             if watcher is not None:
                 watcher.changed(files)
             supervisor.replace_workers()
 
-        watch_files(folder, on_change, stopped)
+        watch_files(project, on_change, stopped)
     try:
         exit_code = supervisor.run()
     finally:

@@ -61,6 +61,12 @@ INFO: Final = Definition(
     "enfilade_info", "gauge", "1; the labels say what runs", ("server", "server_version", "version", "python")
 )
 
+WORKERS: Final = Definition("enfilade_workers", "gauge", "Workers that serve")
+DEATHS: Final = Definition(
+    "enfilade_worker_deaths_total",
+    "counter",
+    "Workers that died, or were killed because they hung; others took their place",
+)
 #: What `enfilade.counters` has.
 _COUNTED: Final = (
     Definition(
@@ -72,7 +78,7 @@ _COUNTED: Final = (
     ),
 )
 
-DEFINITIONS: Final = (OPERATIONS, CHAINED, *_COUNTED, LAG, INFO)
+DEFINITIONS: Final = (OPERATIONS, CHAINED, *_COUNTED, LAG, WORKERS, DEATHS, INFO)
 BY_SOURCE: Final = {definition.source: definition for definition in DEFINITIONS if definition.source}
 
 

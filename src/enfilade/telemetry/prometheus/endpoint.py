@@ -56,6 +56,7 @@ class Metrics:
         """
         labels = (server, server_version, importlib.metadata.version("enfilade"), platform.python_version())
         definitions.gauge(definitions.INFO).labels(*labels).set(1)
+        definitions.gauge(definitions.WORKERS).set(1)
 
     async def serve(self, exchange: HttpExchange) -> None:
         """Answer a scrape."""

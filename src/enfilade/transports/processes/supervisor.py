@@ -11,6 +11,7 @@ serves.
 """
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -52,6 +53,7 @@ class Supervisor:
     Attributes:
         on_serving: called when a worker begins to serve, with how often `replace_workers()` had been called
             before it started.
+        on_ended: called when a worker has ended, with the id of its process, and whether it died.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Supervisor:
         waits_for_changes: bool = False,
     ) -> None:
         self.on_serving: Callable[[int], object] = lambda generation: None
+        self.on_ended: Callable[[int | None, bool], object] = lambda pid, died: None
         self._make_worker: Callable[[], Worker] = lambda: Worker(load, listeners, options, self._generation)
         self._listeners = listeners
         self._socket_file = options.socket_file
@@ -170,6 +173,8 @@ class Supervisor:
     def _worker_ended(self, worker: Worker, exit_code: int) -> None:
         self._workers.remove(worker)
         worker.close()
+        died = worker.kill_at is None or (worker.kill_at == math.inf and worker.replaces is None)
+        self.on_ended(worker.pid, died and self._exit_code is None)
         for other in self._workers:
             if other.replaces is worker:
                 other.replaces = None
