@@ -484,6 +484,8 @@ class MCPApp(Registration):
             self._is_observed = True
             self._audit = _assembly.audit_of(self, self._audit_options)
             self._metrics = _assembly.metrics_of(self, self.settings, self.version)
+            if self._metrics is not None:
+                self._store = _assembly.measured_store(self.store)
             given = self._observers if self._metrics is None else [*self._observers, self._metrics.observer]
             _assembly.observe(self.dispatcher, self, self.version, self.settings, given, self._audit)
 

@@ -596,6 +596,13 @@ def store_of(settings: Settings, seal: Seal) -> Store:
     return store
 
 
+def measured_store(store: Store) -> Store:
+    """Return a store whose operations are timed."""
+    from enfilade.state.measured import measured
+
+    return measured(store)
+
+
 def _has_siblings() -> bool:
     """Whether this process was started by a server that runs several of its kind."""
     process = sys.modules.get("multiprocessing.process")  # which is there in whatever it has started

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any, Final
 
-_lock: Final = threading.Lock()
+_lock: Final = threading.RLock()  # a signal handler may count while its thread does
 _counts: Final[dict[tuple[str, str], int]] = {}
 _watched: Final[dict[str, list[weakref.WeakMethod[Callable[[], int]]]]] = {}
 _listeners: Final[list[Callable[[str, str, float], None]]] = []

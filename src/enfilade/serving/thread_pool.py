@@ -21,6 +21,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from enfilade.counters import watch
+
 
 class _Awaitable(Executor):
     """An executor whose calls are awaited."""
@@ -50,6 +52,16 @@ class ThreadPool(_Awaitable):
         self._waiting: deque[_Job] = deque()
         self._started = 0
         self._closed = False
+        watch("tool_threads_busy", self.busy)
+        watch("tool_calls_queued", self.queued)
+
+    def busy(self) -> int:
+        """Return how many threads run a call."""
+        return max(0, self._started - len(self._idle) - len(self._idle_with_lanes))
+
+    def queued(self) -> int:
+        """Return how many calls wait for a thread."""
+        return len(self._waiting)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a call (the interface asyncio asks of an executor; keywords are not used by it)."""

@@ -8,6 +8,7 @@ the same pipe; they do not affect each other (R-408).
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from functools import partial
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET, Raw
 
+from enfilade import counters
 from enfilade.serving.callers.access import Caller
 from enfilade.serving.channel import Channel, Outcome, Outlet, Peer
 from enfilade.serving.client_requests.session import SessionAsker
@@ -79,11 +81,13 @@ class _SessionState(msgspec.Struct, eq=False):
     Attributes:
         peer: the client; None before `initialize`.
         log_level: lowest level of log messages that it gets.
+        opened: when it came, as `time.monotonic`; 0.0 before.
     """
 
     peer: Peer | None = None
     log_level: LoggingLevel = DEFAULT_LOG_LEVEL
     watched: Watched = {}
+    opened: float = 0.0
 
 
 class Connection:
@@ -127,6 +131,7 @@ class Connection:
         self._request_timeout = request_timeout
         self._max_requests = max_requests
         self._in_flight = InFlight()
+        counters.watch("requests_in_flight", self._in_flight.__len__)
         self._listener: Listener | None = None
         self._asker = SessionAsker()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -204,6 +209,7 @@ class Connection:
             refuse: answer the requests that are cut off with an error.
         """
         self._stop_listening()
+        self._count_end()
         if self._state is not OutputState.CLOSED:
             self._state = OutputState.REFUSING if refuse else OutputState.OPEN
         self._in_flight.mark_stopping()
@@ -218,6 +224,13 @@ class Connection:
         for request in self._in_flight:
             if refuse and (request.verdict is not None or request.cancellation is None):
                 await self._write(encode_error(request.id, request.verdict or STOPPING))
+
+    def _count_end(self) -> None:
+        """Count the end of the session, once."""
+        opened, self._session.opened = self._session.opened, 0.0
+        if opened:
+            counters.count("sessions_ended", self._transport)
+            counters.time_of("session_duration", self._transport, time.monotonic() - opened)
 
     # -- messages ----------------------------------------------------------------------------------------------
 
@@ -390,7 +403,10 @@ class Connection:
             capabilities=params.capabilities,
             principal=self._owner,
         )
-        return self._make(message, "initialize", self._session.peer)
+        request = self._make(message, "initialize", self._session.peer)
+        self._session.opened = time.monotonic()
+        counters.count("sessions_opened", self._transport)
+        return request
 
     def _caller(self, peer: Peer) -> Caller:
         return Caller(self._principal, peer, self._local_scopes, self._lists_all)

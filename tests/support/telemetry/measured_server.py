@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from enfilade import Context, MCPApp, ToolError
@@ -43,11 +44,30 @@ async def own_code(code: int) -> str:
     raise RpcError(code, "no")
 
 
-@app.tool(max_concurrency=1, on_limit="refuse")
-async def alone() -> str:
-    """Be the only one."""
-    await asyncio.sleep(0.2)
+async def _opened(gate: str) -> str:
+    """Return when a file is there."""
+    async with asyncio.timeout(30):
+        while not Path(gate).exists():
+            await asyncio.sleep(0.005)
     return "done"
+
+
+@app.tool(max_concurrency=1, on_limit="refuse")
+async def alone(gate: str) -> str:
+    """Be the only one until a file is there."""
+    return await _opened(gate)
+
+
+@app.tool(max_concurrency=1)
+async def in_turn(gate: str) -> str:
+    """Be the only one until a file is there; others wait."""
+    return await _opened(gate)
+
+
+@app.tool
+async def ask(ctx: Context) -> str:
+    """Ask the client."""
+    return str((await ctx.elicit("Sure?", bool)).action)
 
 
 @app.tool(timeout=0.05)
@@ -65,9 +85,11 @@ async def block(seconds: float) -> str:
 
 
 @app.tool
-def hold(seconds: float) -> str:
-    """Hold a thread."""
-    time.sleep(seconds)
+def hold(gate: str) -> str:
+    """Hold a thread until a file is there."""
+    end = time.monotonic() + 30
+    while not Path(gate).exists() and time.monotonic() < end:
+        time.sleep(0.005)
     return "done"
 
 

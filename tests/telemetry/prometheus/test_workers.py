@@ -69,9 +69,7 @@ def test_counts_of_a_killed_worker_stay_and_its_gauges_go(cluster: Cluster) -> N
     before = Scrape.of(cluster.metrics_url)
     with pytest.raises((OSError, ValueError)):
         Http(cluster.port).modern_call("die")
-    eventually(
-        lambda: Scrape.of(cluster.metrics_url).total("enfilade_worker_deaths_total") == 1, cluster.output
-    )
+    eventually(lambda: Scrape.of(cluster.metrics_url).total("enfilade_worker_deaths_total") == 1, cluster.output)
     eventually(lambda: Scrape.of(cluster.metrics_url).total("enfilade_workers") == 4, cluster.output)
     after = Scrape.of(cluster.metrics_url)
     assert outcomes(after)["add", "ok"] == outcomes(before)["add", "ok"]

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
+from enfilade.counters import watch
 from enfilade.serving.channel import AskTimeoutError, CannotAskError, ClientRefusedError, NoAsker, Outlet
 from enfilade.serving.client_requests.request_state import AnsweredQuestion
 from enfilade.serving.cluster import WorkerChannel
@@ -52,6 +53,7 @@ class SessionAsker(NoAsker):
         self._limit = limit
         self._unanswered: Counter[tuple[str | None, str | None]] = Counter()  # questions by client
         self._waiters: dict[tuple[str | None, str | int], asyncio.Future[Envelope]] = {}
+        watch("pending_questions", self.__len__)
         self._worker_channel = worker_channel if worker_channel is not None and worker_channel.shared else None
         self._seal = seal
         if self._worker_channel is not None:

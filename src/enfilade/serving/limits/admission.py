@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from enfilade.counters import count
 from enfilade.primitives.errors import ToolError
 from enfilade.primitives.limits.call_limits import CallLimits
 from enfilade.serving.failures import LimitedLog
@@ -165,14 +166,15 @@ class Limiter:
         """Return the error of a call that has no room."""
         concurrent = [each for each in limited if each.limits.max_concurrency is not None]
         if refused.index < len(slots):
-            subject, retry_after = concurrent[refused.index], _SLOT_RETRY
-            count = subject.limits.max_concurrency
-            most = f"{count} {'call' if count == 1 else 'calls'} at the same time"
+            subject, retry_after, kind = concurrent[refused.index], _SLOT_RETRY, "concurrency"
+            number = subject.limits.max_concurrency
+            most = f"{number} {'call' if number == 1 else 'calls'} at the same time"
         else:
             rated = [each for each in limited if each.limits.rate is not None]
-            subject, retry_after = rated[refused.index - len(slots)], refused.retry_after
+            subject, retry_after, kind = rated[refused.index - len(slots)], refused.retry_after, "rate"
             rate = subject.limits.rate
             most = "" if rate is None else rate.text
+        count("limit_refusals", f"{'server' if subject.subject is None else 'tool'}_{kind}")
         name = "This server" if subject.subject is None else f"Tool {subject.subject!r}"
         seconds = math.ceil(retry_after)
         wait = f"try again in {seconds} {'second' if seconds == 1 else 'seconds'}"
@@ -203,5 +205,6 @@ def _holds_slots(request: Request) -> bool:
 
 def _unavailable(error: StoreError) -> LimitError:
     """Return the error of a call whose limits cannot be looked up: it is refused, as it may be beyond them."""
+    count("limit_refusals", "store_unavailable")
     _unavailable_log.write(logging.ERROR, "calls with limits are refused, as the store has no answer: %s", error)
     return LimitError("The server cannot look up its limits of calls at the moment; try again in 1 second", 1.0)

@@ -18,6 +18,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
+from enfilade.counters import count, watch
 from enfilade.serving.failures import LimitedLog
 from enfilade.state.limits.claims import (
     Claim,
@@ -56,6 +57,11 @@ class Tickets:
         self._renewed_at = -math.inf
         self._renewing: asyncio.Task[None] | None = None
         self.worker = secrets.token_hex(8)
+        watch("limit_waiting", self.waiting)
+
+    def waiting(self) -> int:
+        """Return how many calls wait for their turn, or for the store to decide."""
+        return len(self._waiting)
 
     async def take(
         self, slots: Sequence[Slots], rates: Sequence[SharedRate], *, queues: bool, max_wait: float
@@ -99,6 +105,7 @@ class Tickets:
     ) -> Refused | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + max_wait
+        waits = False
         while True:
             remaining = max(0.0, deadline - loop.time())
             claim = Claim(
@@ -111,7 +118,13 @@ class Tickets:
             )
             woken = self._waiting[ticket] = loop.create_future()
             try:
-                match await limits.admit(claim):
+                decision = await limits.admit(claim)
+                if not waits and (
+                    isinstance(decision, Queued) or (isinstance(decision, Granted) and decision.delay)
+                ):
+                    waits = True
+                    count("limit_waits")
+                match decision:
                     case Refused() as refused:
                         return refused
                     case Granted(delay):

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 from msgspec import Raw
 
+from enfilade.counters import count
 from enfilade.primitives.schema.json_schema import is_secret
 from enfilade.primitives.schema.references import branches_of, follow
 from enfilade.primitives.schema.signature import is_async
@@ -176,6 +177,7 @@ class Audit:
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
         else:
+            count("audit_entries_dropped")
             self._failures.write(logging.ERROR, "an audit entry was dropped: %d wait", _MOST_PENDING)
 
     async def _write_and_log(self, entry: Entry) -> None:

@@ -26,6 +26,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from enfilade.counters import count
 from enfilade.serving.failures import LimitedLog
 
 log = logging.getLogger("enfilade.audit")
@@ -139,6 +140,7 @@ class AuditWriter:
     def put(self, entry: Entry) -> None:
         """Write an entry soon; a failure is logged."""
         if not self._add(entry, None):
+            count("audit_entries_dropped")
             self._failures.write(logging.ERROR, "an audit entry was dropped: %d entries wait", CAPACITY)
 
     async def write(self, entry: Entry) -> None:

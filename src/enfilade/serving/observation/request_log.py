@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from enfilade.counters import count
 from enfilade.serving.observation.observer import EndObserver
 from enfilade.serving.observation.record import RequestRecord
 from enfilade.serving.observation.request_line import LOGGER, json_line, line_of, text_line
@@ -98,6 +99,7 @@ class RequestLog(EndObserver):
                 self._kinds.add(kind)
                 return True
         self._left_out[outcome] += 1
+        count("log_lines_dropped", "log_limit")
         if self._summary is None:
             self._summary = asyncio.get_running_loop().call_later(1.0, self.summarize)
         return False

@@ -46,7 +46,7 @@ def collect() -> None:
             if definition is None or not added:
                 continue
             _moved[name, label] = value
-            if definition.labels == ("reason",):
+            if name == "requests_refused":
                 label = _REFUSALS.get(label, "other" if label.isdigit() else label)
             _counter(definition, label).inc(added)
         for name, number in counters.watched().items():

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import UNSET
 
+from enfilade import counters
 from enfilade.serving.callers.access import Caller, ReaderScopes
 from enfilade.serving.client_requests.session import SessionAsker
 from enfilade.serving.cluster import Reconciler, WorkerChannel
@@ -117,6 +118,8 @@ class Endpoint:
             request_limit=RequestLimit(dispatcher, options.max_requests, bodies.memory),
             stream_quota=StreamQuota(options.max_streams),
         )
+        counters.watch("open_streams", self.services.stream_quota.__len__)
+        counters.watch("requests_in_flight", self._requests_in_flight)
         #: Serves one HTTP request for the endpoint, whatever its path.
         self.serve: Callable[[HttpExchange], Awaitable[None]] = self._serve
         if dispatcher.observation is not None:
@@ -308,6 +311,8 @@ class Endpoint:
         """End a session, and cancel what runs for it at any worker (R-316)."""
         session = await self.services.sessions.named_by(fields, None if principal is None else principal.key)
         await session.end()
+        counters.count("sessions_ended", "http")
+        counters.time_of("session_duration", "http", max(0.0, time.time() - session.opened))
         session_id = str(session.peer.session_id)
         self._on_session_end(session_id)
         self.worker_channel.send("end", session_id)
@@ -317,6 +322,9 @@ class Endpoint:
         self.services.sessions.note_ended(session_id)
         self.services.in_flight.cancel_all(session_id, "the session was ended", session_not_found)
         self.streams.end(session_id)
+
+    def _requests_in_flight(self) -> int:
+        return self.services.request_limit.count
 
     def _sessions_in_use(self) -> set[Session]:
         """Return the sessions that have a request without an outcome here, or a stream open."""

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Set
 from typing import Final, NamedTuple, Protocol
 
+from enfilade.counters import count
 from enfilade.serving.cluster import WorkerChannel
 from enfilade.state.store import StoreError
 from enfilade.transports.exchange import Headers, HttpExchange, HttpRequest
@@ -382,6 +383,7 @@ class GetEndpoint:
     ) -> None:
         """Send the rest of a stream, and go on with the standalone stream if it was one and has no outcome."""
         assert self.readers is not None
+        count("streams_resumed")
         stream = response.open()
         if lock is not None:
             lock.attach(stream)

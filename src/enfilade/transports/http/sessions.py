@@ -23,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from enfilade.counters import count
 from enfilade.serving.channel import Peer
 from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.subscriptions import Watched, unwatch, watch
@@ -217,6 +218,7 @@ class Sessions:
             idle_time=self._ttl,
         )
         session = Session(peer, now, self._ttl, self)
+        count("sessions_opened", "http")
         self._mark_fresh(session, SessionRecord(), now)
         self._cache(self._newcomers, _NEWCOMERS, token.encode(), session)
         return session, token

@@ -54,6 +54,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from enfilade.counters import count
 from enfilade.serving.failures import LimitedLog
 from enfilade.timings import Timings
 from enfilade.transports.exchange import Headers, HttpResponse
@@ -222,6 +223,7 @@ class EventStream(msgspec.Struct, eq=False):
         size = buffer.size + len(message)
         if not self._accepting or (size > self.options.capacity and self.connected):
             buffer.dropped += 1
+            count("notifications_dropped")
             return False
         if self.state is NEW:  # nothing is recorded yet, and nobody writes
             buffer.chunks.append(message)

@@ -22,6 +22,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from enfilade.counters import count
+
 #: Bytes that may wait for the reader of stderr.
 STDERR_CAPACITY: Final = 1024 * 1024
 
@@ -104,6 +106,7 @@ class LineWriter:
         if self._size and (self._is_dropping or self._size + len(data) > self._capacity):
             self._is_dropping = True
             self._dropped += data.count(b"\n")
+            count("log_lines_dropped", "stderr", data.count(b"\n"))
             self._is_line_cut = not data.endswith(b"\n")
             return
         self._size += len(data)

@@ -1,0 +1,69 @@
+"""A store whose operations are timed, for outlets such as metrics; any other store is used as it is.
+
+Operations are named after the parts of a store: `keys.get`, `log.append`, `bus.publish`, `limits.admit`.
+
+Easy to get wrong: what else a store has. Attributes that are not timed are those of the store itself.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+from enfilade.counters import count, time_of
+from enfilade.state.store import Store, StoreError
+
+_OPERATIONS: Final = {
+    "keys": ("get", "put", "swap", "delete"),
+    "log": ("open", "append", "read", "last", "touch", "drop"),
+    "bus": ("publish",),
+    "limits": ("admit", "release", "renew"),
+}
+
+
+def measured(store: Store) -> Store:
+    """Return a store that does what another does, and times it."""
+    return cast("Store", _MeasuredStore(store))
+
+
+class _MeasuredStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._limits: _MeasuredPart | None = None
+        self.keys = _MeasuredPart("keys", store.keys)
+        self.log = _MeasuredPart("log", store.log)
+        self.bus = _MeasuredPart("bus", store.bus)
+
+    @property
+    def limits(self) -> Any:
+        """What decides about limits of calls, which the store makes when it is first used."""
+        if self._limits is None:
+            inner = getattr(self._store, "limits", None)
+            self._limits = None if inner is None else _MeasuredPart("limits", inner)
+        return self._limits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class _MeasuredPart:
+    def __init__(self, name: str, part: object) -> None:
+        self._part = part
+        for operation in _OPERATIONS[name]:
+            setattr(self, operation, _timed(f"{name}.{operation}", getattr(part, operation)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._part, name)
+
+
+def _timed(operation: str, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def timed(*args: Any, **options: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return await function(*args, **options)
+        except StoreError:
+            count("store_errors", operation)
+            raise
+        finally:
+            time_of("store_operation", operation, time.perf_counter() - began)
+
+    return timed
