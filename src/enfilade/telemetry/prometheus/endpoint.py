@@ -6,17 +6,21 @@ time: whoever comes while one is written shares the next.
 
 import asyncio
 import importlib.metadata
+import logging
 import platform
 from typing import Final
 
+from enfilade.serving.failures import LimitedLog
 from enfilade.telemetry.prometheus import definitions, sampler
-from enfilade.telemetry.prometheus.exposition import CONTENT_TYPE, refusal_of, render
+from enfilade.telemetry.prometheus.exposition import CONTENT_TYPE, ScrapeError, refusal_of, render
 from enfilade.telemetry.prometheus.requests import KnownTarget, RequestMetrics
 from enfilade.telemetry.prometheus.sampler import Sampler
 from enfilade.transports.exchange import HttpExchange
 from enfilade.transports.http.origin_checks import HostOriginPolicy
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import RpcError
+
+_failures: Final = LimitedLog(logging.getLogger("enfilade"))
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
@@ -45,7 +49,7 @@ class Metrics:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writing: asyncio.Task[bytes] | None = None
         self._next: asyncio.Task[bytes] | None = None
-        sampler.listen()
+        sampler.listen(self.observer.move)
 
     def describe(self, server: str, server_version: str) -> None:
         """Say what runs.
@@ -71,7 +75,12 @@ class Metrics:
             more = _MORE.get(refusal.status, ())
             await _send(exchange, refusal.status, [_TEXT, *more], refusal.reason.encode())
             return
-        body = await self._text()
+        try:
+            body = await self._text()
+        except ScrapeError as error:
+            _failures.write(logging.ERROR, "%s", error)
+            await _send(exchange, 503, [_TEXT], b"the metrics cannot be read; the log says why")
+            return
         await _send(exchange, 200, [(b"content-type", CONTENT_TYPE.encode())], body)
 
     async def _text(self) -> bytes:

@@ -8,6 +8,8 @@ that is what Prometheus calls pods by, and no page can have an address as the na
 
 import hmac
 import os
+import struct
+import time
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -24,6 +26,15 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _FOREIGN_HOST: Final = 421
 
 
+#: A scrape meets files of workers that start or end; this is how often it is tried, and the seconds in between.
+_ATTEMPTS: Final = 20
+_PAUSE: Final = 0.02
+
+
+class ScrapeError(Exception):
+    """Metrics cannot be read; the text is for the log."""
+
+
 class Refusal(NamedTuple):
     """Why a request gets no metrics.
 
@@ -37,14 +48,25 @@ class Refusal(NamedTuple):
 
 
 def render() -> bytes:
-    """Return all metrics as text, of this process or of all that share its folder; it takes milliseconds."""
+    """Return all metrics as text, of this process or of all that share its folder; it takes milliseconds.
+
+    Raises:
+        ScrapeError: the files of the folder cannot be read; the text says why.
+    """
     collect()
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
         return generate_latest(REGISTRY)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    failure: Exception | None = None
+    for _ in range(_ATTEMPTS):
+        try:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+            return generate_latest(registry)
+        except (OSError, RuntimeError, ValueError, struct.error) as error:  # a worker makes a file, or it is gone
+            failure = error
+            time.sleep(_PAUSE)
+    raise ScrapeError(f"the metrics in {folder} cannot be read: {type(failure).__name__}: {failure}")
 
 
 def refusal_of(

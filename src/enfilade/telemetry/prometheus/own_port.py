@@ -4,6 +4,7 @@ So a scrape is answered also while the event loop is blocked, and the port that 
 server of the standard library is enough for that; its threads are bounded, and whoever sends nothing is dropped.
 """
 
+import logging
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,13 +12,15 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from enfilade.telemetry.prometheus.exposition import CONTENT_TYPE, Refusal, refusal_of, render
+from enfilade.serving.failures import LimitedLog
+from enfilade.telemetry.prometheus.exposition import CONTENT_TYPE, Refusal, ScrapeError, refusal_of, render
 from enfilade.transports.http.origin_checks import HostOriginPolicy
 
 _MOST_CONNECTIONS: Final = 16
 _IDLE: Final = 5.0  # seconds in which a client sends, or reads, something
 
 _writing: Final = threading.Lock()
+_failures: Final = LimitedLog(logging.getLogger("enfilade"))
 
 
 @contextmanager
@@ -82,8 +85,13 @@ class _Handler(BaseHTTPRequestHandler):
         if refusal is not None:
             self._answer(refusal.status, "text/plain; charset=utf-8", refusal.reason.encode())
             return
-        with _writing:
-            body = render()
+        try:
+            with _writing:
+                body = render()
+        except ScrapeError as error:
+            _failures.write(logging.ERROR, "%s", error)
+            self._answer(503, "text/plain; charset=utf-8", b"the metrics cannot be read; the log says why")
+            return
         self._answer(200, CONTENT_TYPE, body)
 
     do_HEAD = do_GET  # noqa: N815

@@ -7,12 +7,11 @@ other name is in the series with an empty one. So the number of series is bounde
 from collections.abc import Callable
 from typing import Any, Final
 
-from prometheus_client import Histogram
-
 from enfilade import counters
 from enfilade.serving.observation.observer import EndObserver
 from enfilade.serving.observation.record import RequestRecord
 from enfilade.telemetry.prometheus import definitions
+from enfilade.telemetry.prometheus.durations import Durations
 from enfilade.wire import jsonrpc
 from enfilade.wire.revision_tables import METHODS
 
@@ -41,8 +40,14 @@ class RequestMetrics(EndObserver):
 
     def __init__(self, known_target: KnownTarget) -> None:
         self._known_target = known_target
-        self._operations: dict[_Key, Histogram] = {}
-        self._chained: dict[_Key, Histogram] = {}
+        self._operations: dict[_Key, Durations] = {}
+        self._chained: dict[_Key, Durations] = {}
+        self._series: dict[tuple[str, ...], Durations] = {}
+
+    def move(self) -> None:
+        """Move what is new into the metrics; callable from any thread, one at a time."""
+        for series in list(self._series.values()):
+            series.move()
 
     def end(self, record: RequestRecord) -> None:
         """Time a request, and count a refusal."""
@@ -56,7 +61,7 @@ class RequestMetrics(EndObserver):
         series = known.get((request.method, name, outcome, record.transport))
         if series is None:
             series = self._add(known, request.method, name, outcome, record.transport)
-        series.observe(record.ended - record.started)
+        series.add(record.ended - record.started)
         if outcome == "refused":
             _count_refusal(record)
 
@@ -70,13 +75,13 @@ class RequestMetrics(EndObserver):
         params: Any = record.params if record.request is None else record.request.params
         outcome = record.outcome
         series = self._add(self._operations, method, getattr(params, "name", None), outcome, record.transport)
-        series.observe(record.ended - record.started)
+        series.add(record.ended - record.started)
         if outcome == "refused":
             _count_refusal(record)
 
     def _add(
-        self, known: dict[_Key, Histogram], method: str, name: object, outcome: str, transport: str
-    ) -> Histogram:
+        self, known: dict[_Key, Durations], method: str, name: object, outcome: str, transport: str
+    ) -> Durations:
         """Return the series of a request, and remember it if it is about something that the server has."""
         target = self._known_target(method, name) if isinstance(name, str) else ""
         full = len(known) >= _MOST_SERIES
@@ -84,8 +89,10 @@ class RequestMetrics(EndObserver):
             outcome = _OTHER
         is_chained = known is self._chained
         definition = definitions.CHAINED if is_chained else definitions.OPERATIONS
-        labels = [method, "" if full else target or "", outcome] + ([] if is_chained else [transport])
-        series = definitions.histogram(definition).labels(*labels)
+        labels = method, "" if full else target or "", outcome, *([] if is_chained else [transport])
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = Durations(definitions.histogram(definition).labels(*labels))
         if target is not None and not full and outcome is not _OTHER:
             known[method, name if isinstance(name, str) else None, outcome, transport] = series
         return series

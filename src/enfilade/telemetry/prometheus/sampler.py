@@ -1,12 +1,14 @@
 """Moves the counts of the process into metrics, and measures the lag of the event loop.
 
 A scrape moves what there is at that moment. Besides, a timer does so four times a second, since with several
-workers any of them answers for all and sees only what the others have moved. So counts are up to a quarter of a
-second old there, and that is what a worker loses of them when it is killed; durations of requests are never lost.
+workers any of them answers for all and sees only what the others have moved. So numbers of other workers are up
+to a quarter of a second old, and what a worker has counted in its last quarter is lost if it is killed.
 """
 
 import asyncio
 import threading
+import weakref
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import Counter, Histogram
@@ -35,11 +37,15 @@ _REFUSALS: Final = {
 _lock: Final = threading.Lock()
 _moved: Final[dict[tuple[str, str], int]] = {}
 _listening: Final[list[bool]] = []
+_moves: Final[list[weakref.WeakMethod[Callable[[], None]]]] = []
 
 
 def collect() -> None:
-    """Move counts and gauges into metrics; callable from any thread."""
+    """Move counts, gauges and durations of requests into metrics; callable from any thread."""
     with _lock:
+        for move in [reference() for reference in _moves]:
+            if move is not None:
+                move()
         for (name, label), value in counters.counts().items():
             definition = definitions.BY_SOURCE.get(name)
             added = value - _moved.get((name, label), 0)
@@ -54,9 +60,15 @@ def collect() -> None:
                 definitions.gauge(definition).set(number)
 
 
-def listen() -> None:
-    """Observe the durations that are given to `counters.time_of`, from now on."""
+def listen(move: Callable[[], None]) -> None:
+    """Observe the durations that are given to `counters.time_of`, from now on.
+
+    Args:
+        move: a bound method that moves further numbers into metrics, called for as long as its object lives.
+    """
     with _lock:
+        _moves[:] = [reference for reference in _moves if reference() is not None]
+        _moves.append(weakref.WeakMethod(move))
         if not _listening:
             _listening.append(True)
             counters.listen(_observe)
