@@ -639,6 +639,17 @@ class MCPApp(Registration):
 
         return Route(f"{WELL_KNOWN}{{path:path}}", self)
 
+    @named_in_errors("app.metrics_route")
+    def metrics_route(self) -> Route:
+        """Return the route by which a host serves the metrics at its own root, beside `host_route()` or a mount.
+
+        Raises:
+            ModuleNotFoundError: there is no Starlette.
+        """
+        from starlette.routing import Route
+
+        return Route(self.settings.metrics_path, self)
+
     @property
     def endpoint(self) -> Endpoint:
         """The HTTP endpoint, built on first use."""

@@ -46,9 +46,10 @@ class Scrape:
         """Return all values that a label has anywhere."""
         return {labels[label] for _, labels, _ in self._samples if label in labels}
 
-    def names(self) -> set[str]:
-        """Return the names of all samples."""
-        return {name for name, _, _ in self._samples}
+    def exposed(self) -> set[str]:
+        """Return the names of all series that it has, or will have once something happens."""
+        suffixes = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("_total",)}
+        return {name + suffix for name, kind in self.families.items() for suffix in suffixes.get(kind, ("",))}
 
 
 def outcomes(scrape: Scrape, **labels: Any) -> dict[tuple[str, str], float]:

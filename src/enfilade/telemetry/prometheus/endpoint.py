@@ -50,6 +50,8 @@ class Metrics:
         self._writing: asyncio.Task[bytes] | None = None
         self._next: asyncio.Task[bytes] | None = None
         sampler.listen(self.observer.move)
+        for definition in definitions.DEFINITIONS:  # so that what has not happened yet is 0, and not absent
+            definitions.metric_of(definition)
 
     def describe(self, server: str, server_version: str) -> None:
         """Say what runs.
