@@ -397,7 +397,7 @@ class MCPApp(Registration):
             settings.health_path: "the liveness probe (health_path)",
             settings.ready_path: "the readiness probe (ready_path)",
             settings.path: "the MCP endpoint (path)",
-            **({settings.metrics_path: "the metrics (metrics_path)"} if self._serves_metrics else {}),
+            **({settings.metrics_path: "the metrics (metrics_path)"} if self.settings.serves_metrics else {}),
         }
 
     def notify_resource_updated(self, uri: str) -> None:
@@ -488,11 +488,6 @@ class MCPApp(Registration):
                 self._store = _assembly.measured_store(self.store)
             given = self._observers if self._metrics is None else [*self._observers, self._metrics.observer]
             _assembly.observe(self.dispatcher, self, self.version, self.settings, given, self._audit)
-
-    @property
-    def _serves_metrics(self) -> bool:
-        """Whether metrics have a path beside the endpoint."""
-        return self.settings.metrics and not self.settings.metrics_port
 
     @property
     def _whole_results(self) -> StoredResults:
@@ -703,7 +698,7 @@ class MCPApp(Registration):
         authenticator = self.authenticator
         if authenticator is not None and authenticator.metadata.is_at(inner):
             await authenticator.serve_metadata(exchange, self.required_scopes())
-        elif inner == self.settings.metrics_path and self._serves_metrics:
+        elif inner == self.settings.metrics_path and self.settings.serves_metrics:
             self._observe()
             if self._metrics is not None and not await _other_paths.serve_preflight(exchange, policy):
                 await self._metrics.serve(exchange)

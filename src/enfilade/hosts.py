@@ -127,7 +127,11 @@ class ServedHost:
             await serve_lifespans([*self.apps, self.original], scope, receive, send)
             return
         settings, path = self.settings, scope.get("path")
-        paths = settings.health_path, settings.ready_path, settings.metrics_path if settings.metrics else ""
+        paths = (
+            settings.health_path,
+            settings.ready_path,
+            settings.metrics_path if settings.serves_metrics else "",
+        )
         is_probe = path and path in paths and path not in self._paths
         await (self.apps[0] if is_probe else self.original)(scope, receive, send)
 

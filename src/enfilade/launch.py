@@ -358,7 +358,7 @@ def _share_metrics(
     if FOLDER_VARIABLE not in os.environ:
         folders.append(_private_folder(stack, "the metrics of the workers", f"set {FOLDER_VARIABLE} to one"))
         stack.enter_context(sharing(folders[-1]))
-    return WorkerDeaths().ended
+    return WorkerDeaths(Path(os.environ[FOLDER_VARIABLE])).ended
 
 
 @contextmanager
@@ -383,7 +383,8 @@ def metrics_port(settings: Settings) -> Iterator[None]:
         raise SystemExit(STARTUP_FAILURE) from None
     token = settings.metrics_token.get_secret_value()
     with serving(sockets, settings.metrics_path, host_origin_policy(settings), token):
-        log.info("metrics at http://%s:%d%s", settings.host, settings.metrics_port, settings.metrics_path)
+        address = _with_port(settings.host, settings.metrics_port)
+        log.info("metrics at http://%s%s", address, settings.metrics_path)
         yield
 
 
@@ -425,7 +426,7 @@ def _server_options(settings: Settings, *, reload: bool) -> ServerOptions:
     _check_sockets(settings)
     if settings.auth_certificate_header:
         _check_trust(settings)
-    metrics = settings.metrics_path if settings.metrics and not settings.metrics_port else ""
+    metrics = settings.metrics_path if settings.serves_metrics else ""
     limits = ConnectionLimits(
         header_timeout=settings.header_timeout,
         body_timeout=settings.body_timeout,

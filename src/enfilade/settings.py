@@ -375,6 +375,11 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
         """The scheme of that URL: http, or https with a certificate."""
         return "https" if self.tls_cert else "http"
 
+    @property
+    def serves_metrics(self) -> bool:
+        """Whether metrics have a path beside the endpoint."""
+        return self.metrics and not self.metrics_port
+
     def __post_init__(self) -> None:
         problems: dict[str, str] = {}
         for name, field in fields().items():

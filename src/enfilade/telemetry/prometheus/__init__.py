@@ -8,6 +8,7 @@
     endpoint.py      `/metrics` on the port of the server
     own_port.py      a port of its own, served by a thread
     shared.py        workers: files in a folder, from which any of them answers for all
+    ended.py         the files of ended workers, merged
 
 Metrics belong to the process and are registered with the library's own registry. So metrics that an author
 makes with `prometheus_client` are in the same scrape, and several apps of a process count together.

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
+from enfilade.telemetry.prometheus.ended import SharedMetrics
 from enfilade.telemetry.prometheus.sampler import collect
 from enfilade.transports.http.origin_checks import HostOriginPolicy, is_address
 
@@ -61,7 +61,7 @@ def render() -> bytes:
     for _ in range(_ATTEMPTS):
         try:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+            registry.register(SharedMetrics(folder))
             return generate_latest(registry)
         except (OSError, RuntimeError, ValueError, struct.error) as error:  # a worker makes a file, or it is gone
             failure = error

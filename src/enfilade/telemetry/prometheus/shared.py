@@ -8,16 +8,21 @@ Easy to get wrong: who cleans up. A folder that this process made is removed wit
 that the variable named before, as under another process manager, is left to whoever named it.
 """
 
+import logging
 import os
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import values
 from prometheus_client.multiprocess import mark_process_dead
 
 from enfilade.telemetry.prometheus import definitions
+from enfilade.telemetry.prometheus.ended import merge_ended
 from enfilade.telemetry.prometheus.exposition import FOLDER_VARIABLE
+
+log = logging.getLogger("enfilade")
 
 
 @contextmanager
@@ -31,9 +36,14 @@ def sharing(folder: Path) -> Iterator[None]:
 
 
 class WorkerDeaths:
-    """Counts workers that died, and ends their gauges; for the parent, which has no other metrics."""
+    """Counts workers that died, ends their gauges and keeps their counts; for the parent of workers.
 
-    def __init__(self) -> None:
+    Args:
+        folder: that of the metrics.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         usual = values.ValueClass
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]  # the parent may not share
         try:
@@ -48,7 +58,11 @@ class WorkerDeaths:
             pid: of its process.
             died: whether it was not told to stop.
         """
-        with suppress(OSError):  # somebody else has removed them
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]
         if died:
             self._deaths.inc()
+        try:
+            mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
+            if pid is not None:
+                merge_ended(self._folder, pid)
+        except (OSError, RuntimeError, struct.error) as error:
+            log.warning("the metrics of worker %s stay in files of their own: %s", pid, error)
