@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from enfilade import Context, ImageContent, MCPApp, TextContent, ToolError, ToolResult
+from enfilade import Context, ImageContent, MCPApp, TextContent, ToolError, ToolResult, counters
 from enfilade.auth import Principal
 from enfilade.primitives.limits.outcome_policy import CachePolicy
 from enfilade.serving.dispatcher import Dispatcher
@@ -536,11 +536,14 @@ async def test_records_say_what_did_not_run() -> None:
     @app.tool(idempotency_key="key")
     async def pay(key: str) -> None: ...
 
+    before = [counters.counts().get(("calls_answered", source), 0) for source in ("cache", "idempotency")]
     async with connect(app) as client:
         for tool, arguments in (("count", {}), ("pay", {"key": "a"})) * 2:
             await client.call_tool(tool, arguments)
     assert [entry["answered_from"] for entry in entries] == [None, None, "cache", "idempotency"]
     assert [entry["outcome"] for entry in entries] == ["ok"] * 4
+    counted = [counters.counts().get(("calls_answered", source), 0) for source in ("cache", "idempotency")]
+    assert [now - earlier for now, earlier in zip(counted, before, strict=True)] == [1, 1]
     assert [line for line in lines if line != "ok"] == ["ok, from the cache", "ok, as the first call"]
 
 

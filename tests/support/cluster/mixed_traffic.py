@@ -35,6 +35,7 @@ class Traffic:
             self.leave,
             self.changes,
             self.stateless,
+            self.repeat,
             self.listen,
             self.large,
             self.fail,
@@ -98,6 +99,15 @@ class Traffic:
     def stateless(self) -> None:
         assert self._http.modern_call("echo", text="hello").status == 200
         assert self._http.modern_call("count", n=20).status == 200
+
+    def repeat(self) -> None:
+        """Call what has a cache and what is idempotent, as other clients do at the same time."""
+        for _ in range(10):
+            number, order = self._chance.randrange(200), f"order {self._chance.randrange(200)}"
+            looked = self._http.modern_call("look", number=number)
+            assert looked.result["structuredContent"] == {"result": number}
+            ordered = self._http.modern_call("order", order_id=order)
+            assert ordered.result["structuredContent"] == {"result": order}
 
     def listen(self) -> None:
         wanted = {"notifications": {"toolsListChanged": True}}

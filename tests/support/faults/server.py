@@ -98,6 +98,20 @@ async def echo(text: str) -> str:
     return text
 
 
+@app.tool(cache=2, annotations={"read_only_hint": True})
+async def look(number: int) -> int:
+    """Look a number up, which takes a moment."""
+    await asyncio.sleep(0.01)
+    return number
+
+
+@app.tool(idempotency_key="order_id", idempotency_ttl=5)
+async def order(order_id: str) -> str:
+    """Order something, which takes a moment."""
+    await asyncio.sleep(0.01)
+    return order_id
+
+
 @app.tool
 async def stumble() -> str:
     """Fail in a way nobody planned."""

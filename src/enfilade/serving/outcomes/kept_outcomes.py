@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from enfilade import counters
 from enfilade.primitives.errors import ArgumentsError, ReturnedValueError, ToolError
 from enfilade.primitives.limits.durations import duration_text
 from enfilade.primitives.limits.outcome_policy import CachePolicy, IdempotencyPolicy
@@ -344,6 +345,7 @@ def _answered(outcome: bytes | None, source: str) -> CallToolResult:
     """Return the result for a call that did not run."""
     if outcome is None:
         raise AssertionError("a call neither ran nor has an outcome")
+    counters.count("calls_answered", source)
     stored = _stored_in(outcome)
     meta = {} if stored.meta is UNSET else stored.meta
     return CallToolResult(

@@ -35,7 +35,7 @@ T = TypeVar("T")
 STEPS: Final = 32
 
 #: Seconds for which a queue is kept after the end of what is in it.
-QUEUE_GRACE: Final = 3600.0
+QUEUE_GRACE: Final = 1.0
 
 
 class TableOutcomes:

@@ -182,6 +182,13 @@ _COUNTED: Final = (
         "Audit entries that were not written, since too many waited",
         source="audit_entries_dropped",
     ),
+    Definition(
+        "enfilade_calls_answered_total",
+        "counter",
+        "Calls of tools that got the outcome of another call, from the cache or by their idempotency key",
+        ("source",),
+        "calls_answered",
+    ),
 )
 
 DEFINITIONS: Final = (OPERATIONS, CHAINED, *_COUNTED, LAG, WORKERS, DEATHS, INFO)
