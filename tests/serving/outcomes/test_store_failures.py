@@ -7,7 +7,7 @@ import pytest
 
 from enfilade import MCPApp
 from support.servers.dispatched_calls import called
-from support.stores.valkey_server import Valkey
+from support.stores.valkey_server import HOST, LossyProxy, Valkey
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +64,30 @@ async def test_a_store_that_is_away(tmp_path: Path) -> None:
                 assert "nothing was done, try again in 1 second" in text(refused)
                 assert refused["_meta"]["enfilade/retryAfterMs"] == 1000
     assert runs == ["look", "pay", "look", "look", "look"]
+
+
+async def test_replies_of_the_store_that_get_lost(valkey_of_outcomes: Valkey) -> None:
+    """A command is sent again then, with the same effect: no call runs twice, or waits for itself."""
+    async with LossyProxy(valkey_of_outcomes) as way:
+        app, runs = make_app(f"redis://{HOST}:{way.port}/0?prefix=lossy:")
+
+        @app.tool(idempotency_key="key")
+        async def pay_lossy(key: str) -> str:
+            runs.append(key)
+            way.lose = b"EVALSHA"  # of what keeps the outcome
+            return key
+
+        async with app.running() as dispatcher:
+            await called(dispatcher, "pay", {"key": "warm"})
+            way.lose = b"EVALSHA"  # of the claim
+            assert text(await called(dispatcher, "pay", {"key": "a"})) == "a"
+            assert not way.lose
+            assert text(await called(dispatcher, "pay_lossy", {"key": "b"})) == "b"
+            assert not way.lose
+            for tool, key in (("pay", "a"), ("pay_lossy", "b")):
+                again = await called(dispatcher, tool, {"key": key})
+                assert again["_meta"]["enfilade/answeredFrom"] == "idempotency"
+    assert runs == ["pay", "pay", "b"]
 
 
 async def test_other_servers_cannot_read_outcomes(valkey_of_outcomes: Valkey) -> None:

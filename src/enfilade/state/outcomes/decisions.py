@@ -86,6 +86,7 @@ class _Entry(msgspec.Struct, array_like=True):
     ends: float
     outcome: bytes | None
     waiting: list[str]
+    is_again: bool = False
 
 
 class _Place(msgspec.Struct, array_like=True):
@@ -126,11 +127,13 @@ def decide(table: Table, claim: Claim, now: float) -> Decision:
                     table.put(claim.key, _encode(entry), max(0.0, entry.ends - now))
                 return Running()
             is_again = True
+        else:  # sent again
+            is_again = entry.is_again
     if not claim.bound.evicts and _count(table, claim.bound, now) >= claim.bound.count:
         return Full()
     waiting = [] if entry is None or entry.outcome is not None else entry.waiting
     age = max(claim.age, claim.lease)
-    begun = _Entry(claim.ticket, claim.arguments, versions, now + claim.lease, now + age, None, waiting)
+    begun = _Entry(claim.ticket, claim.arguments, versions, now + claim.lease, now + age, None, waiting, is_again)
     table.put(claim.key, _encode(begun), age)
     return Begun(is_again)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from enfilade.state.redis.connection import Connections
 
 # KEYS[1] is the entry, KEYS[2] the queue; the others are versions. An entry has the members of `_Entry`: ticket,
-# arguments, versions, alive_until, ends, outcome, waiting.
+# arguments, versions, alive_until, ends, outcome, waiting, is_again.
 _SHARED: Final = b"""
 local args = cmsgpack.unpack(ARGV[1])
 local clock = redis.call('TIME')
@@ -88,6 +88,8 @@ if entry and same(entry[3], current) then
       return {'running'}
     end
     is_again = 1
+  else
+    is_again = entry[8]
   end
 end
 if not args.evicts then
@@ -103,7 +105,7 @@ if not args.evicts then
 end
 local waiting = entry and not entry[6] and entry[7] or {}
 local age = math.max(args.age, args.lease)
-put(KEYS[1], {args.ticket, args.arguments, current, now + args.lease, now + age, false, waiting}, age)
+put(KEYS[1], {args.ticket, args.arguments, current, now + args.lease, now + age, false, waiting, is_again}, age)
 return {'begun', is_again}
 """
 )
