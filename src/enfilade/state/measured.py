@@ -1,6 +1,7 @@
 """A store whose operations are timed, for outlets such as metrics; any other store is used as it is.
 
-Operations are named after the parts of a store: `keys.get`, `log.append`, `bus.publish`, `limits.admit`.
+Operations are named after the parts of a store: `keys.get`, `log.append`, `bus.publish`, `limits.admit`,
+`outcomes.claim`.
 
 Easy to get wrong: what else a store has. Attributes that are not timed are those of the store itself.
 """
@@ -17,6 +18,7 @@ _OPERATIONS: Final = {
     "log": ("open", "append", "read", "last", "touch", "drop"),
     "bus": ("publish",),
     "limits": ("admit", "release", "renew"),
+    "outcomes": ("claim", "finish", "release", "renew", "change_version"),
 }
 
 
@@ -28,7 +30,7 @@ def measured(store: Store) -> Store:
 class _MeasuredStore:
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._limits: _MeasuredPart | None = None
+        self._later: dict[str, _MeasuredPart] = {}
         self.keys = _MeasuredPart("keys", store.keys)
         self.log = _MeasuredPart("log", store.log)
         self.bus = _MeasuredPart("bus", store.bus)
@@ -36,10 +38,20 @@ class _MeasuredStore:
     @property
     def limits(self) -> Any:
         """What decides about limits of calls, which the store makes when it is first used."""
-        if self._limits is None:
-            inner = getattr(self._store, "limits", None)
-            self._limits = None if inner is None else _MeasuredPart("limits", inner)
-        return self._limits
+        return self._made_later("limits")
+
+    @property
+    def outcomes(self) -> Any:
+        """What decides about outcomes that calls share, which the store makes when it is first used."""
+        return self._made_later("outcomes")
+
+    def _made_later(self, name: str) -> "_MeasuredPart | None":
+        if name not in self._later:
+            inner = getattr(self._store, name, None)
+            if inner is None:
+                return None
+            self._later[name] = _MeasuredPart(name, inner)
+        return self._later[name]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

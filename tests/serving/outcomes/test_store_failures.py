@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from enfilade import MCPApp
+from enfilade.state import measured
+from enfilade.state.open import open_store
+from enfilade.state.store import Store
 from support.servers.dispatched_calls import called
 from support.stores.valkey_server import HOST, LossyProxy, Valkey
 
 pytestmark = pytest.mark.anyio
 
 
-def make_app(url: str, **options: Any) -> tuple[MCPApp, list[str]]:
+def make_app(url: str | Store, **options: Any) -> tuple[MCPApp, list[str]]:
     app = MCPApp("shop", store=url, **options)
     runs: list[str] = []
 
@@ -48,6 +51,19 @@ async def test_a_hit_is_one_round_trip_and_a_run_two(valkey_of_outcomes: Valkey)
         after = valkey_of_outcomes.calls("evalsha", "eval")
     assert after - between == 10 + 2 + 9
     assert len(runs) == 14
+
+
+async def test_operations_are_timed_for_metrics(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[str] = []
+    monkeypatch.setattr(measured, "time_of", lambda _, operation, seconds: timed.append(operation))
+    app, runs = make_app(measured.measured(open_store(store_url)))
+    async with app.running() as dispatcher:
+        for _ in range(2):
+            await called(dispatcher, "look", {"number": 1})
+        await app.tools.invalidate("look")
+    assert runs == ["look"]
+    operations = [operation for operation in timed if operation.startswith("outcomes.")]
+    assert operations == ["outcomes.claim", "outcomes.finish", "outcomes.claim", "outcomes.change_version"]
 
 
 async def test_a_store_that_is_away(tmp_path: Path) -> None:
