@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 from opentelemetry import baggage, context as contexts, trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from enfilade import Context, MCPApp, ResourceNotFound, ToolError
 from enfilade.telemetry.otel.attributes import Describer
+from enfilade.telemetry.otel.exporter import ReadableSpans, as_readable, encoded
+from enfilade.telemetry.otel.fast_tracing import fast_tracing
 from enfilade.telemetry.otel.parents import Origins
 from enfilade.telemetry.otel.tracing import RequestTracing
 from enfilade.telemetry.otel.variables import Wanted, wanted
@@ -27,25 +31,46 @@ NEEDLE = "needle-of-a-client"
 URL = "http://127.0.0.1:4318"
 
 
+OUTSIDE = trace.SpanContext(7, 8, True)
+
+
+class Remembering(SpanExporter):
+    """Remembers spans as they come."""
+
+    def __init__(self, spans: list[Any]) -> None:
+        self._spans = spans
+
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
+        self._spans += spans
+        return SpanExportResult.SUCCESS
+
+
 class Traced:
     """An app whose spans are remembered.
 
     Args:
+        is_fast: whether its spans are made as with providers of ours.
         variables: `OTEL_*`.
 
     Attributes:
         tracer: makes further spans.
+        as_exported: the spans as exporters get them.
         seen: what the tool `look` has seen.
     """
 
-    def __init__(self, **variables: str) -> None:
+    def __init__(self, *, is_fast: bool, **variables: str) -> None:
         self.app = MCPApp("traced", secret="s" * 32)
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider(shutdown_on_exit=False)
-        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        provider.add_span_processor(SimpleSpanProcessor(ReadableSpans(self._exporter)))
+        self.as_exported: list[Any] = []
+        provider.add_span_processor(SimpleSpanProcessor(Remembering(self.as_exported)))
+        self.provider = provider
         self.tracer = provider.get_tracer("test")
-        describer = Describer(self.app.tools.get, self.app.prompts.get)
-        self.app.add_observer(RequestTracing(self.tracer, describer, Origins(variables)))
+        options = self.tracer, Describer(self.app.tools.get, self.app.prompts.get), Origins(variables)
+        fast = fast_tracing(provider, "1", {}, *options)
+        assert fast is not None, "the SDK is not as it was"
+        self.app.add_observer(fast if is_fast else RequestTracing(*options))
         self.client = AsgiClient(self.app)
         self.seen: dict[str, Any] = {}
         _add_to(self.app, self)
@@ -72,12 +97,29 @@ class Traced:
         return await self.ask("tools/call", {"name": tool, "arguments": arguments or {}}, **more)
 
 
+@pytest.fixture(params=["sdk", "fast"])
+def traced(request: pytest.FixtureRequest) -> Traced:
+    return Traced(is_fast=request.param == "fast")
+
+
 def _add_to(app: MCPApp, traced: Traced) -> None:
     @app.tool
     async def look() -> str:
         """Look at the context."""
         traced.seen = {"span": trace.get_current_span(), "baggage": dict(baggage.get_all())}
-        trace.get_current_span().set_attribute("shop.orders", 3)
+        return "ok"
+
+    @app.tool
+    async def add() -> str:
+        """Add to the span whatever can be added."""
+        span = trace.get_current_span()
+        span.set_attribute("shop.orders", 3)
+        span.set_attributes({"shop.items": ["a", "b"], "shop.open": True})
+        span.add_event("sold", {"price": 1.5})
+        span.add_link(OUTSIDE)
+        span.record_exception(LookupError("known to the author"))
+        span.set_status(StatusCode.ERROR, "as the author says")
+        span.update_name("named by the author")
         return "ok"
 
     @app.tool
@@ -147,8 +189,7 @@ def run(traced: Traced, *steps: Any) -> None:
         ("slow", {}, "timeout"),
     ],
 )
-def test_how_calls_end(tool: str, arguments: dict[str, Any], error: str | None) -> None:
-    traced = Traced()
+def test_how_calls_end(traced: Traced, tool: str, arguments: dict[str, Any], error: str | None) -> None:
     run(traced, traced.call(tool, arguments))
     span = traced.span()
     attributes = dict(span.attributes or {})
@@ -162,8 +203,7 @@ def test_how_calls_end(tool: str, arguments: dict[str, Any], error: str | None) 
     assert NEEDLE not in span.to_json()
 
 
-def test_no_client_makes_names_of_spans() -> None:
-    traced = Traced()
+def test_no_client_makes_names_of_spans(traced: Traced) -> None:
     run(
         traced,
         traced.call(NEEDLE),
@@ -182,16 +222,14 @@ def test_no_client_makes_names_of_spans() -> None:
     assert codes == ["-32602", "-32602", None, "-32601", "-32700"]
 
 
-def test_messages_of_errors() -> None:
-    traced = Traced()
+def test_messages_of_errors(traced: Traced) -> None:
     run(traced, traced.ask("resources/read", {"uri": "notes://none"}), traced.ask("logging/setLevel", {}))
     missing, unknown = traced.spans
     assert (missing.status.status_code, missing.status.description) == (StatusCode.ERROR, None)  # it has the URI
     assert unknown.status.description == "Method not found: logging/setLevel"
 
 
-def test_a_prompt_and_a_list() -> None:
-    traced = Traced()
+def test_a_prompt_and_a_list(traced: Traced) -> None:
     run(traced, traced.ask("prompts/get", {"name": "greeting", "arguments": {"name": "Ada"}}))
     run(traced, traced.ask("tools/list", {}))
     got, listed = traced.spans
@@ -199,18 +237,90 @@ def test_a_prompt_and_a_list() -> None:
     assert (listed.name, "gen_ai.operation.name" in (listed.attributes or {})) == ("tools/list", False)
 
 
-def test_the_handler_has_the_span_and_the_baggage() -> None:
-    traced = Traced()
+def test_the_handler_has_the_span_and_the_baggage(traced: Traced) -> None:
     meta = {"traceparent": TRACEPARENT, "baggage": "user=ada,plan=free"}
     run(traced, traced.call("look", meta=meta, baggage="user=eve"))
     span = traced.span()
     assert traced.seen["span"].get_span_context() == span.get_span_context()
     assert traced.seen["baggage"] == {"user": "ada", "plan": "free"}
-    assert (span.attributes or {})["shop.orders"] == 3
 
 
-def test_the_context_is_as_before_when_a_request_has_ended() -> None:
-    traced = Traced()
+def test_what_a_handler_adds_to_its_span(traced: Traced) -> None:
+    run(traced, traced.call("add"))
+    span = traced.span()
+    assert span.name == "named by the author"
+    assert {"shop.orders": 3, "shop.items": ("a", "b"), "shop.open": True}.items() <= dict(
+        span.attributes or {}
+    ).items()
+    sold, failed = span.events
+    assert (sold.name, dict(sold.attributes or {})) == ("sold", {"price": 1.5})
+    assert (failed.attributes or {})["exception.message"] == "known to the author"
+    assert [link.context for link in span.links] == [OUTSIDE]
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "as the author says")
+
+
+def test_a_span_takes_nothing_more_when_it_has_ended(traced: Traced) -> None:
+    run(traced, traced.call("look"))
+    span = traced.seen["span"]
+    assert not span.is_recording()
+    span.set_attribute("late", 1)
+    span.update_name("late")
+    span.end()
+    assert traced.span().name == "tools/call look"
+    assert "late" not in (traced.span().attributes or {})
+
+
+def test_encoding_is_that_of_the_sdk() -> None:
+    traced = Traced(is_fast=True)
+    steps = [
+        traced.call("look"),
+        traced.call("look", meta={"traceparent": TRACEPARENT}),
+        traced.call("look", meta={"traceparent": TRACEPARENT, "tracestate": "vendor=1"}),
+        traced.call("side_by_side"),
+        traced.call("fail", {"text": "x"}),
+        traced.call("add"),
+        traced.ask("resources/read", {"uri": "notes://" + "long" * 40}),
+    ]
+    run(traced, *steps)
+    spans = traced.as_exported
+    ours = ExportTraceServiceRequest.FromString(encoded(spans))
+    theirs = encode_spans(as_readable(spans))
+    assert len(spans) == 10
+    assert sum(span.is_plain for span in spans) == 7
+    assert _comparable(ours) == _comparable(theirs)
+
+
+def _comparable(request: Any) -> tuple[Any, Any]:
+    """Return what an export says, whatever the order."""
+    scopes = [scope for resource in request.resource_spans for scope in resource.scope_spans]
+    spans = [span for scope in scopes for span in scope.spans]
+    for span in spans:
+        span.attributes.sort(key=lambda pair: pair.key)
+        if not span.status.code:  # the SDK writes one that says nothing
+            span.ClearField("status")
+    heads = {str(resource.resource) for resource in request.resource_spans} | {
+        str(scope.scope) for scope in scopes
+    }
+    return heads, sorted(map(str, spans))
+
+
+def test_a_processor_that_is_added_later_sees_spans_of_the_sdk() -> None:
+    traced, seen = Traced(is_fast=True), []
+
+    class Processor(SpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            span.set_attribute("from.baggage", "x")
+
+        def on_end(self, span: ReadableSpan) -> None:
+            seen.append(span.name)
+
+    traced.provider.add_span_processor(Processor())
+    run(traced, traced.call("look"))
+    assert seen == ["tools/call look"]
+    assert (traced.span().attributes or {})["from.baggage"] == "x"
+
+
+def test_the_context_is_as_before_when_a_request_has_ended(traced: Traced) -> None:
     before = contexts.Context({"kept": 1})
 
     async def main() -> None:
@@ -234,9 +344,8 @@ def test_the_context_is_as_before_when_a_request_has_ended() -> None:
     ],
 )
 def test_parents(
-    meta: object, header: str | None, has_ambient: bool, parent: str | None, is_linked: bool
+    traced: Traced, meta: object, header: str | None, has_ambient: bool, parent: str | None, is_linked: bool
 ) -> None:
-    traced = Traced()
     ambient = traced.tracer.start_span("POST /mcp")
 
     async def main() -> None:
@@ -253,14 +362,13 @@ def test_parents(
 
 
 def test_other_propagators() -> None:
-    traced = Traced(OTEL_PROPAGATORS="b3multi")
+    traced = Traced(is_fast=True, OTEL_PROPAGATORS="b3multi")
     tokens = {"traceparent": TRACEPARENT}
     run(traced, traced.call("look", meta=tokens))  # by the propagators of this process, which are those of W3C
     assert traced.span().parent is not None
 
 
-def test_calls_of_handlers() -> None:
-    traced = Traced()
+def test_calls_of_handlers(traced: Traced) -> None:
     run(traced, traced.call("chain"))
     called, step, root = traced.spans
     assert (called.name, called.kind, step.name, root.name) == (
@@ -272,15 +380,13 @@ def test_calls_of_handlers() -> None:
     assert (called.attributes or {})["error.type"] == "tool_error"
 
 
-def test_calls_side_by_side() -> None:
-    traced = Traced()
+def test_calls_side_by_side(traced: Traced) -> None:
     run(traced, traced.call("side_by_side"))
     *called, root = traced.spans
     assert [span.parent for span in called] == [root.get_span_context()] * 3
 
 
-def test_a_client_that_goes_away() -> None:
-    traced = Traced()
+def test_a_client_that_goes_away(traced: Traced) -> None:
 
     async def main() -> None:
         message = request_of("tools/call", {"name": "wait", "arguments": {}}, 1, stateless_meta())
@@ -296,8 +402,7 @@ def test_a_client_that_goes_away() -> None:
     assert span.status.status_code is StatusCode.ERROR
 
 
-def test_each_message_of_a_batch_has_its_span() -> None:
-    traced = Traced()
+def test_each_message_of_a_batch_has_its_span(traced: Traced) -> None:
 
     async def main() -> None:
         opened = await traced.client.initialize("2025-03-26")

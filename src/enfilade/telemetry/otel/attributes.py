@@ -10,7 +10,7 @@ session. Nothing here has arguments of a call or what it returned.
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from enfilade.serving.observation.record import RequestRecord, clean, session_digest
 from enfilade.wire.jsonrpc import INVALID_PARAMS
@@ -18,8 +18,8 @@ from enfilade.wire.revision_tables import METHODS
 
 Attributes = dict[str, Any]
 
-#: Returns what has a name; None if there is nothing of that name.
-Find = Callable[[str], object | None]
+#: Returns the tool or prompt of a name; None if there is none.
+Find = Callable[[str], Any]
 
 _LONGEST_DESCRIPTION: Final = 200
 _OUTCOMES: Final = {"deadline": "timeout"}
@@ -28,14 +28,27 @@ _FINE: Final = frozenset({"ok"})
 _OTHER: Final = "_OTHER"  # for methods that the protocol does not have
 _HTTP_METHODS: Final = frozenset({"GET", "POST", "DELETE", "OPTIONS"})
 _NAMED: Final = {"tools/call": "gen_ai.tool.name", "prompts/get": "gen_ai.prompt.name"}
-_WITH_URI: Final = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
+_WITH_TARGET: Final = {
+    **_NAMED,
+    **dict.fromkeys(("resources/read", "resources/subscribe", "resources/unsubscribe"), "mcp.resource.uri"),
+}
 
 
-class Described(NamedTuple):
-    """What a span is called, and the attributes that its metrics have as well."""
+class Described:
+    """What requests of one kind have in common: the name of their spans, and attributes of metrics as well.
 
-    name: str
-    attributes: Attributes
+    Attributes:
+        target: the attribute that has what they are about, where that is not the same for all of them.
+        encoded: the same as an exporter has encoded it, by the kind of the span.
+    """
+
+    __slots__ = ("attributes", "encoded", "name", "target")
+
+    def __init__(self, name: str, attributes: Attributes, target: str | None = None) -> None:
+        self.name = name
+        self.attributes: Final = attributes
+        self.target = target
+        self.encoded: Final[dict[Any, bytes]] = {}
 
 
 class Describer:
@@ -51,16 +64,19 @@ class Describer:
 
     def describe(self, record: RequestRecord) -> Described:
         """Return the name and the attributes of few values of a request."""
-        method, target, http = record.method, None, record.http
-        if method is None:
-            method = record.http_method if record.http_method in _HTTP_METHODS else ""
-        elif method not in METHODS:
-            method = ""
-        elif (find := self._find.get(method)) is not None:
-            name = record.target
-            found: Any = None if name is None else find(name)
+        request, http, target = record.request, record.http, None
+        if request is not None and record.is_dispatched:  # nearly always
+            method, params, revision = request.method, request.params, request.peer.revision
+        else:
+            known, params, revision = record.method, record.params, record.revision or ""
+            if known is None:
+                method = record.http_method if record.http_method in _HTTP_METHODS else ""
+            else:
+                method = known if known in METHODS else ""
+        if (find := self._find.get(method)) is not None and (name := getattr(params, "name", None)) is not None:
+            found = find(name)
             target = None if found is None else found.name  # it may have been called by an alias
-        return _described(method, target, record.revision, record.transport, "" if http is None else http.version)
+        return _described(method, target, revision, record.transport, "" if http is None else http.version)
 
 
 @lru_cache(maxsize=4096)
@@ -70,7 +86,7 @@ def _described(method: str, target: str | None, revision: str | None, transport:
         attributes["gen_ai.operation.name"] = "execute_tool"
     if target is not None:
         attributes[_NAMED[method]] = target
-    if revision is not None:
+    if revision:
         attributes["mcp.protocol.version"] = revision
     if transport == "http":
         attributes["network.transport"] = "tcp"
@@ -80,12 +96,15 @@ def _described(method: str, target: str | None, revision: str | None, transport:
     elif transport == "stdio":
         attributes["network.transport"] = "pipe"
     name = method or ("HTTP" if transport == "http" else "message")
-    return Described(name if target is None else f"{name} {target}", attributes)
+    named = _WITH_TARGET.get(method)
+    return Described(
+        name if target is None else f"{name} {target}", attributes, None if named in attributes else named
+    )
 
 
-def request_attributes(record: RequestRecord, described: Described) -> Attributes:
-    """Return all attributes that a span has from its start."""
-    attributes = described.attributes.copy()
+def own_attributes(record: RequestRecord, described: Described) -> Attributes:
+    """Return the attributes that a span has beside those of all requests of its kind."""
+    attributes: Attributes = {}
     request, http = record.request, record.http
     if request is not None:
         if request.id is not None:
@@ -93,11 +112,8 @@ def request_attributes(record: RequestRecord, described: Described) -> Attribute
         session_id = request.peer.session_id
         if session_id is not None:
             attributes["mcp.session.id"] = session_digest(session_id)
-    method = record.method
-    if method in _WITH_URI or (method in _NAMED and _NAMED[method] not in attributes):
-        target = record.target
-        if target is not None:
-            attributes["mcp.resource.uri" if method in _WITH_URI else _NAMED[method]] = target
+    if described.target is not None and (target := record.target) is not None:
+        attributes[described.target] = target
     if http is not None and record.parent is None and (client := http.client) is not None:
         attributes["client.address"] = client[0]
         if client[1]:

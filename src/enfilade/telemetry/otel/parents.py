@@ -60,6 +60,15 @@ class Origins:
             context = here if from_headers is None else from_headers
         return Origin(context, tuple(links))
 
+    def begins_trace(self, record: RequestRecord, here: Context) -> bool:
+        """Whether a request has neither parent nor links nor baggage."""
+        request = record.request
+        if here or request is None or record.traceparent is not None or record.baggage is not None:
+            return False
+        meta = request.parsed_meta or request.meta
+        is_bare = meta.traceparent is UNSET and meta.baggage is UNSET
+        return is_bare and request.asking is None and self._is_w3c
+
     def _remote_w3c(self, record: RequestRecord, here: Context) -> tuple[Context | None, Context | None]:
         """Return the contexts that `_meta` and the headers say, of which there is one at most."""
         request, baggage = record.request, record.baggage

@@ -169,7 +169,8 @@ def _exporter(signal: str, name: str, variables: Mapping[str, str], console: Cal
             signal.upper(),
         )
         return None
-    return found.load()()
+    exporter = found.load()()
+    return _readable(exporter) if signal == "traces" else exporter
 
 
 # Over stdio, stdout belongs to the protocol; over HTTP, stderr is where the log is.
@@ -178,7 +179,15 @@ def _exporter(signal: str, name: str, variables: Mapping[str, str], console: Cal
 def _console_spans() -> Any:
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
-    return ConsoleSpanExporter(out=sys.stderr, formatter=lambda span: span.to_json(indent=None) + os.linesep)
+    exporter = ConsoleSpanExporter(out=sys.stderr, formatter=lambda span: span.to_json(indent=None) + os.linesep)
+    return _readable(exporter)
+
+
+def _readable(exporter: Any) -> Any:
+    """Return an exporter that takes spans of requests as well."""
+    from enfilade.telemetry.otel.exporter import ReadableSpans
+
+    return ReadableSpans(exporter)
 
 
 def _console_metrics() -> Any:

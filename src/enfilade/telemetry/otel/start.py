@@ -46,4 +46,10 @@ def observers_by_opentelemetry(
     if telemetry is None or telemetry.tracers is None:
         return []
     tracer = telemetry.tracers.get_tracer("enfilade", library)
-    return [RequestTracing(tracer, Describer(tool, prompt), Origins(variables), telemetry, FLUSH_LIMIT)]
+    options = tracer, Describer(tool, prompt), Origins(variables), telemetry, FLUSH_LIMIT
+    if telemetry.is_ours:
+        from enfilade.telemetry.otel.fast_tracing import fast_tracing
+
+        if (tracing := fast_tracing(telemetry.tracers, library, variables, *options)) is not None:
+            return [tracing]
+    return [RequestTracing(*options)]

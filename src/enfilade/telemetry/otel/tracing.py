@@ -19,7 +19,7 @@ from enfilade.telemetry.otel.attributes import (
     Describer,
     failure_attributes,
     failure_text,
-    request_attributes,
+    own_attributes,
 )
 from enfilade.telemetry.otel.parents import Origins, span_context_of
 from enfilade.telemetry.otel.providers import Telemetry
@@ -95,7 +95,8 @@ class RequestTracing:
         self._telemetry = telemetry
         self._flush_limit = flush_limit
         self._describe = describer.describe
-        self._find_origin = (origins or Origins()).find
+        self._origins = origins or Origins()
+        self._find_origin = self._origins.find
 
     def begin(self, record: RequestRecord) -> None:
         """Begin the span of a request, and make it the current one."""
@@ -107,7 +108,7 @@ class RequestTracing:
             kind = _SERVER
         else:  # a call of a handler; its own span may have children of its own, which are current then
             context, links, kind = before, (), _INTERNAL
-        attributes = request_attributes(record, described)
+        attributes = described.attributes | own_attributes(record, described)
         span = self._tracer.start_span(described.name, context, kind, attributes, links, record.started_at)
         current = trace.set_span_in_context(span, context)
         record.span = OpenSpan(span, current, before)
@@ -134,7 +135,7 @@ class RequestTracing:
         """Start the span of a request that was refused before it had a handler."""
         described = self._describe(record)
         context, links = self._find_origin(record)
-        attributes = request_attributes(record, described)
+        attributes = described.attributes | own_attributes(record, described)
         span = self._tracer.start_span(described.name, context, _SERVER, attributes, links, record.started_at)
         record.span = opened = OpenSpan(span, context, context)
         return opened
@@ -150,6 +151,6 @@ class RequestTracing:
         links = () if origin is None else (Link(origin, {"enfilade.link": "resumed"}),)
         described = self._describe(record)
         context, _ = self._find_origin(record)
-        attributes = {**request_attributes(record, described), "mcp.resumption": True}
+        attributes = described.attributes | own_attributes(record, described) | {"mcp.resumption": True}
         span = self._tracer.start_span(described.name, context, _SERVER, attributes, links, record.started_at)
         span.end(record.started_at + int((record.ended - record.started) * 1e9))
