@@ -265,6 +265,8 @@ def _telemetry_of(registered: Registration, version: str, settings: Settings) ->
     try:
         from enfilade.telemetry.otel.start import observers_by_opentelemetry
     except ImportError as error:
+        if settings.otel == "auto":  # a provider without the SDK
+            return []
         raise _missing_telemetry(error) from None
     find = registered.tools.get, registered.prompts.get
     library = sys.modules["enfilade"].__version__

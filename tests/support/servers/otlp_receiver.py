@@ -136,8 +136,9 @@ class OtlpReceiver:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of a server that exports its traces here, without waiting long."""
-        return {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{self.url}/v1/traces", "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        """The variables of a server that exports here, without waiting long."""
+        waits = {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "100"}
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.url, **waits}
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -155,6 +156,16 @@ class OtlpReceiver:
             return next((span for span in list(self.spans) if is_it(span)), None)
 
         found = eventually(look, "the span did not come")
+        assert found is not None
+        return found
+
+    def point(self, metric: str, is_it: Callable[[Point], object] = bool) -> Point:
+        """Wait for a point of a metric, and return it."""
+
+        def look() -> Point | None:
+            return next((point for point in list(self.points) if point.metric == metric and is_it(point)), None)
+
+        found = eventually(look, f"{metric} did not come")
         assert found is not None
         return found
 

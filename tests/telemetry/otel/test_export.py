@@ -34,7 +34,7 @@ def receiver() -> Iterator[OtlpReceiver]:
 @pytest.fixture(scope="module")
 def server(receiver: OtlpReceiver) -> Iterator[ServerProcess]:
     command = python_command(SCRIPT, "http", "{port}", "4")
-    with ServerProcess(command, env={**ENV, **receiver.variables}) as server:
+    with ServerProcess(command, env={**ENV, **receiver.variables, "ENFILADE_BODY_LIMIT": "9000"}) as server:
         yield server
 
 
@@ -209,6 +209,47 @@ def test_the_official_client_and_the_server_make_one_trace(server: ServerProcess
         of_client = next(span for span in receiver.spans if span.span_id == of_server.parent_id)
         assert of_client.resource["service.name"] == "agent"
         assert child_of(receiver, of_server).name == "db.query"
+
+
+def test_durations_of_requests(http: Http, receiver: OtlpReceiver) -> None:
+    session = http.initialize()
+    for number in range(3):
+        session.call("add", id=f"timed-{number}", a=1, b=2)
+    session.call("fail")
+    session.call("no such tool")
+    http.post(b"{")
+
+    def total(**attributes: str) -> int:
+        """Return how many requests were measured: each worker exports its own sums again and again."""
+        latest = {
+            (point.resource["service.instance.id"], tuple(sorted(point.attributes.items()))): point.point.count
+            for point in list(receiver.points)
+            if point.metric == "mcp.server.operation.duration" and point.attributes.items() >= attributes.items()
+        }
+        return sum(latest.values())
+
+    method = {"mcp.method.name": "tools/call", "mcp.protocol.version": "2025-11-25"}
+    eventually(lambda: total(**method, **{"gen_ai.tool.name": "add"}) >= 3)
+    eventually(lambda: total(**method, **{"gen_ai.tool.name": "fail", "error.type": "tool_error"}) >= 1)
+    eventually(lambda: total(**method, **{"error.type": "-32602", "rpc.response.status_code": "-32602"}) >= 1)
+    point = receiver.point(
+        "mcp.server.operation.duration", lambda it: it.attributes.get("gen_ai.tool.name") == "add"
+    )
+    assert point.unit == "s"
+    assert list(point.point.explicit_bounds)[:4] == [0.01, 0.02, 0.05, 0.1]
+    assert sum(point.point.bucket_counts) == point.point.count
+    assert 0 < point.point.min <= point.point.sum
+    assert point.attributes["network.transport"] == "tcp"
+    spoken = {it.attributes.get("gen_ai.tool.name") for it in receiver.points}
+    assert "no such tool" not in spoken
+
+
+def test_what_is_counted_inside(http: Http, receiver: OtlpReceiver) -> None:
+    assert http.post(b" " * 10_000).status == 413
+    refused = receiver.point("enfilade.requests.refused")
+    assert refused.attributes == {"enfilade.reason": "body_limit"}
+    assert refused.point.as_int == 1
+    assert receiver.point("enfilade.tool_threads.busy").resource["service.name"] == "Traced"
 
 
 def test_over_stdio(receiver: OtlpReceiver) -> None:

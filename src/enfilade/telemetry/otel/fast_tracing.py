@@ -76,11 +76,16 @@ class FastTracing(RequestTracing):
         if contexts.get_current() is span.current:
             contexts.attach(span.before)
         span.before = span.current = NOWHERE  # which refers to the span
-        if not span.flags & 1:
+        is_sampled = span.flags & 1
+        if not is_sampled and self._durations is None:
             return
         span.described = described = self._describe(record)
-        attributes = span.attributes = own_attributes(record, described)
         failure = failure_attributes(record)
+        if self._durations is not None:
+            self._measure(record, described, failure)
+        if not is_sampled:
+            return
+        attributes = span.attributes = own_attributes(record, described)
         if failure:
             if record.failure is not None:
                 span.add_event("exception", {"exception.type": record.failure})

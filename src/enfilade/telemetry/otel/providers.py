@@ -17,13 +17,16 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from enfilade.telemetry.otel.variables import Wanted, protocol_of
+
+if TYPE_CHECKING:  # needs the SDK
+    from enfilade.telemetry.otel.durations import Durations
 
 log = logging.getLogger("enfilade.telemetry")
 
@@ -41,14 +44,30 @@ class Telemetry:
         tracers: makes tracers; None if there are no traces.
         meters: makes meters; None if there are no metrics.
         is_ours: whether they were made here, so that they are flushed here as well.
+        version: of this package.
+        durations: takes the durations of requests, where that is not left to the SDK.
     """
 
     def __init__(
-        self, tracers: TracerProvider | None, meters: MeterProvider | None, *, is_ours: bool = False
+        self,
+        tracers: TracerProvider | None,
+        meters: MeterProvider | None,
+        version: str,
+        *,
+        is_ours: bool = False,
+        durations: "Durations | None" = None,
     ) -> None:
         self.tracers = tracers
         self.meters = meters
         self.is_ours = is_ours
+        self.durations = durations
+        if meters is not None:
+            from enfilade.telemetry.otel.durations import SdkDurations
+            from enfilade.telemetry.otel.instruments import add_instruments
+
+            meter = meters.get_meter("enfilade", version)
+            add_instruments(meter)
+            self.durations = durations or SdkDurations(meter)
 
     async def flush(self, seconds: float) -> None:
         """Export what waits, and return after so many seconds at the latest."""
@@ -75,51 +94,58 @@ class Telemetry:
             log.warning("telemetry that the collector did not take within %g s is lost", seconds)
 
 
-_own: Telemetry | None = None
+_in_use: Telemetry | None = None
 
 
-def program_providers() -> Telemetry | None:
-    """Return the providers that the program has set; None if it has set none for traces."""
-    tracers, meters = trace.get_tracer_provider(), metrics.get_meter_provider()
-    if isinstance(tracers, trace.ProxyTracerProvider):
-        return None
-    if _own is not None and tracers is _own.tracers:
-        return _own
-    return Telemetry(tracers, None if type(meters).__name__ == "_ProxyMeterProvider" else meters)
+def program_providers(version: str) -> Telemetry | None:
+    """Return the providers that the program has set, or ours from an earlier call; None if there are none.
+
+    Args:
+        version: of this package.
+    """
+    global _in_use  # noqa: PLW0603 - OpenTelemetry has one global provider for each process, which is set once
+    if _in_use is None:
+        tracers, meters = trace.get_tracer_provider(), metrics.get_meter_provider()
+        if isinstance(tracers, trace.ProxyTracerProvider):
+            return None
+        is_set = type(meters).__name__ != "_ProxyMeterProvider"
+        _in_use = Telemetry(tracers, meters if is_set else None, version)
+    return _in_use
 
 
 def own_providers(
-    name: str, version: str, exporters: Wanted, variables: Mapping[str, str] = os.environ
+    name: str, release: str, exporters: Wanted, version: str, variables: Mapping[str, str] = os.environ
 ) -> Telemetry:
-    """Return the providers that the variables describe; made at the first call.
+    """Make the providers that the variables describe, and set them.
 
     Args:
         name: of the service, unless the variables say another.
-        version: of the service, unless the variables say another.
+        release: version of the service, unless the variables say another.
         exporters: their names for each signal.
+        version: of this package.
         variables: the environment; the SDK reads most of it by itself.
 
     Raises:
         ImportError: a package of OpenTelemetry is missing.
     """
-    global _own  # noqa: PLW0603 - OpenTelemetry has one global provider for each process, which is set once
-    if _own is None:
-        resource = _resource(name, version)
-        meters = _meter_provider(resource, exporters.metrics, variables) if exporters.metrics else None
-        tracers = _tracer_provider(resource, exporters.traces, variables) if exporters.traces else None
-        _own = Telemetry(tracers, meters, is_ours=True)
-        if meters is not None:
-            metrics.set_meter_provider(meters)
-        if tracers is not None:
-            trace.set_tracer_provider(tracers)
-    return _own
+    global _in_use  # noqa: PLW0603 - as above
+    resource = _resource(name, release)
+    meters = durations = None
+    if exporters.metrics:
+        meters, durations = _meter_provider(resource, exporters.metrics, variables, version)
+        metrics.set_meter_provider(meters)
+    tracers = _tracer_provider(resource, exporters.traces, variables) if exporters.traces else None
+    if tracers is not None:
+        trace.set_tracer_provider(tracers)
+    _in_use = Telemetry(tracers, meters, version, is_ours=True, durations=durations)
+    return _in_use
 
 
-def _resource(name: str, version: str) -> Any:
+def _resource(name: str, release: str) -> Any:
     """Return what the telemetry is about: `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` outrank the app."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-    ours = {"service.name": name, "service.version": version, "service.instance.id": str(uuid.uuid4())}
+    ours = {"service.name": name, "service.version": release, "service.instance.id": str(uuid.uuid4())}
     return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
 
 
@@ -135,17 +161,31 @@ def _tracer_provider(resource: Any, names: Iterable[str], variables: Mapping[str
     return provider
 
 
-def _meter_provider(resource: Any, names: Iterable[str], variables: Mapping[str, str]) -> MeterProvider:
+def _meter_provider(
+    resource: Any, names: Iterable[str], variables: Mapping[str, str], version: str
+) -> "tuple[MeterProvider, Durations | None]":
+    """Return a provider, and what takes durations where the SDK does not."""
     from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
     from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 
-    made = [_exporter("metrics", name, variables, _console_metrics) for name in names]
+    from enfilade.telemetry.otel.durations import DurationExporter, OwnDurations
+
+    exporters = [
+        exporter
+        for name in names
+        if (exporter := _exporter("metrics", name, variables, _console_metrics)) is not None
+    ]
+    preference = variables.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "").strip().lower()
+    durations = None
+    if len(exporters) == 1 and not isinstance(exporters[0], MetricReader):
+        durations = OwnDurations()
+        is_delta = preference in ("delta", "lowmemory")
+        exporters = [DurationExporter(exporters[0], durations, resource, version, is_delta=is_delta)]
     readers = [
         exporter if isinstance(exporter, MetricReader) else PeriodicExportingMetricReader(exporter)
-        for exporter in made
-        if exporter is not None
+        for exporter in exporters
     ]
-    return SdkMeterProvider(resource=resource, metric_readers=readers, shutdown_on_exit=False)
+    return SdkMeterProvider(resource=resource, metric_readers=readers, shutdown_on_exit=False), durations
 
 
 def _exporter(signal: str, name: str, variables: Mapping[str, str], console: Callable[[], Any]) -> Any:

@@ -7,11 +7,8 @@ from enfilade.serving.observation.observer import Observer
 from enfilade.telemetry.otel.attributes import Describer, Find
 from enfilade.telemetry.otel.parents import Origins
 from enfilade.telemetry.otel.providers import own_providers, program_providers
-from enfilade.telemetry.otel.tracing import RequestTracing
+from enfilade.telemetry.otel.tracing import RequestDurations, RequestTracing
 from enfilade.telemetry.otel.variables import is_disabled, wanted
-
-#: Seconds that the end of a server waits for the collector.
-FLUSH_LIMIT = 2.0
 
 
 def observers_by_opentelemetry(
@@ -40,13 +37,17 @@ def observers_by_opentelemetry(
     """
     if is_disabled(variables):
         return []
-    telemetry = program_providers()
+    telemetry = program_providers(library)
     if telemetry is None and is_on:
-        telemetry = own_providers(name, version, wanted(variables, is_on=True), variables)
-    if telemetry is None or telemetry.tracers is None:
+        telemetry = own_providers(name, version, wanted(variables, is_on=True), library, variables)
+    if telemetry is None:
         return []
+    describer = Describer(tool, prompt)
+    if telemetry.tracers is None:
+        is_measured = telemetry.durations is not None
+        return [RequestDurations(describer, telemetry.durations, telemetry)] if is_measured else []
     tracer = telemetry.tracers.get_tracer("enfilade", library)
-    options = tracer, Describer(tool, prompt), Origins(variables), telemetry, FLUSH_LIMIT
+    options = tracer, describer, Origins(variables), telemetry.durations, telemetry
     if telemetry.is_ours:
         from enfilade.telemetry.otel.fast_tracing import fast_tracing
 

@@ -8,21 +8,30 @@ Easy to get wrong: the context. `end` may run in another context than `begin`, w
 valid. So the context from before is attached again, and only where the span is the current one.
 """
 
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import context as contexts, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
+from enfilade.serving.observation.observer import EndObserver
 from enfilade.serving.observation.record import RequestRecord
 from enfilade.telemetry.otel.attributes import (
+    Attributes,
+    Described,
     Describer,
     failure_attributes,
     failure_text,
     own_attributes,
 )
 from enfilade.telemetry.otel.parents import Origins, span_context_of
-from enfilade.telemetry.otel.providers import Telemetry
+
+if TYPE_CHECKING:  # they need the SDK
+    from enfilade.telemetry.otel.durations import Durations
+    from enfilade.telemetry.otel.providers import Telemetry
+
+#: Seconds that the end of a server waits for the collector.
+FLUSH_LIMIT: Final = 2.0
 
 _SERVER: Final = SpanKind.SERVER
 _INTERNAL: Final = SpanKind.INTERNAL
@@ -49,14 +58,16 @@ class OpenSpan:
 
     Attributes:
         span: the span.
+        described: what it has in common with others of its kind.
         context: in which it is the current one.
         before: the context from before it.
     """
 
-    __slots__ = ("before", "context", "span")
+    __slots__ = ("before", "context", "described", "span")
 
-    def __init__(self, span: Span, context: Context, before: Context) -> None:
+    def __init__(self, span: Span, described: Described, context: Context, before: Context) -> None:
         self.span = span
+        self.described = described
         self.context = context
         self.before = before
 
@@ -72,15 +83,49 @@ class OpenSpan:
         return f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags & 1:02x}"
 
 
-class RequestTracing:
+class _Measuring:
+    """What measures the duration of each request of a client.
+
+    Args:
+        describer: says what requests are called.
+        durations: takes the durations; None to measure nothing.
+        telemetry: is flushed when the app is closed.
+    """
+
+    def __init__(
+        self, describer: Describer, durations: "Durations | None" = None, telemetry: "Telemetry | None" = None
+    ) -> None:
+        self._describe = describer.describe
+        self._durations = durations
+        self._telemetry = telemetry
+
+    def _measure(self, record: RequestRecord, described: Described, failure: Attributes) -> None:
+        if self._durations is not None and record.parent is None and record.method is not None:
+            self._durations.add(described, failure, record.ended - record.started)
+
+    async def close(self) -> None:
+        """Export what waits."""
+        if self._telemetry is not None:
+            await self._telemetry.flush(FLUSH_LIMIT)
+
+
+class RequestDurations(_Measuring, EndObserver):
+    """Measures durations, where there are no spans."""
+
+    def end(self, record: RequestRecord) -> None:
+        """Add the duration of a request."""
+        self._measure(record, self._describe(record), failure_attributes(record))
+
+
+class RequestTracing(_Measuring):
     """Makes the spans.
 
     Args:
         tracer: starts them.
         describer: says what they are called.
         origins: says where they belong.
+        durations: takes the durations; None to measure nothing.
         telemetry: is flushed when the app is closed.
-        flush_limit: seconds that this may take.
     """
 
     def __init__(
@@ -88,13 +133,11 @@ class RequestTracing:
         tracer: StartsSpans,
         describer: Describer,
         origins: Origins | None = None,
-        telemetry: Telemetry | None = None,
-        flush_limit: float = 2.0,
+        durations: "Durations | None" = None,
+        telemetry: "Telemetry | None" = None,
     ) -> None:
+        super().__init__(describer, durations, telemetry)
         self._tracer = tracer
-        self._telemetry = telemetry
-        self._flush_limit = flush_limit
-        self._describe = describer.describe
         self._origins = origins or Origins()
         self._find_origin = self._origins.find
 
@@ -111,7 +154,7 @@ class RequestTracing:
         attributes = described.attributes | own_attributes(record, described)
         span = self._tracer.start_span(described.name, context, kind, attributes, links, record.started_at)
         current = trace.set_span_in_context(span, context)
-        record.span = OpenSpan(span, current, before)
+        record.span = OpenSpan(span, described, current, before)
         contexts.attach(current)
 
     def end(self, record: RequestRecord) -> None:
@@ -121,14 +164,13 @@ class RequestTracing:
             opened = self._start_late(record)
         elif contexts.get_current() is opened.context:
             contexts.attach(opened.before)
-        span = opened.span
-        if span.is_recording():
-            failure = failure_attributes(record)
-            if failure:
-                span.set_attributes(failure)
-                span.set_status(Status(StatusCode.ERROR, failure_text(record)))
-                if record.failure is not None:
-                    span.add_event("exception", {"exception.type": record.failure})
+        span, failure = opened.span, failure_attributes(record)
+        self._measure(record, opened.described, failure)
+        if failure and span.is_recording():
+            span.set_attributes(failure)
+            span.set_status(Status(StatusCode.ERROR, failure_text(record)))
+            if record.failure is not None:
+                span.add_event("exception", {"exception.type": record.failure})
         span.end(record.started_at + int((record.ended - record.started) * 1e9))
 
     def _start_late(self, record: RequestRecord) -> OpenSpan:
@@ -137,13 +179,8 @@ class RequestTracing:
         context, links = self._find_origin(record)
         attributes = described.attributes | own_attributes(record, described)
         span = self._tracer.start_span(described.name, context, _SERVER, attributes, links, record.started_at)
-        record.span = opened = OpenSpan(span, context, context)
+        record.span = opened = OpenSpan(span, described, context, context)
         return opened
-
-    async def close(self) -> None:
-        """Export what waits."""
-        if self._telemetry is not None:
-            await self._telemetry.flush(self._flush_limit)
 
     def end_resumption(self, record: RequestRecord) -> None:
         """Record the GET that has resumed a stream, linked with the request that the stream answers."""
