@@ -16,7 +16,7 @@ from support.servers.processes import enfilade_command, environment
 #: What is typed after `enfilade`, and the one line that says what is wrong.
 MISTAKES = {
     "run --colour red": "No such option: --colour; see enfilade run --help",
-    "run --prot 80": "No such option: --prot; did you mean --port or --path or --host? see enfilade run",
+    "run --prot 80": "No such option: --prot; did you mean --port or --path or --otel? see enfilade run",
     "run --no-port a.py": "No such option: --no-port",
     "run server.py other.py": "Got unexpected extra argument (other.py); see enfilade run --help",
     "run server.py --port eighty": "Invalid value for '--port' / '-p': 'eighty' is not a valid integer; see",
