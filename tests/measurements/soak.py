@@ -3,10 +3,11 @@
     python tests/measurements/soak.py [sqlite] [redis]
 
 Everything that clients do happens at random, side by side, behind a proxy that sends each request to another
-worker; one of the three workers is killed now and then. Memory, tasks and descriptors of the two others, and what
-is in the store, are looked at every few seconds. The easy thing to get wrong is what growth is: caches fill up,
-and more traffic leaves more behind for a while. So the second quarter of the run is compared with the last, by
-what was done in each, and when all is over nothing may be left in the store.
+worker; one of the three workers is killed now and then. Requests are logged, audited, measured and traced
+meanwhile. Memory, tasks and descriptors of the two others, and what is in the store, are looked at every few
+seconds. The easy thing to get wrong is what growth is: caches fill up, and more traffic leaves more behind for a
+while. So the second quarter of the run is compared with the last, by what was done in each, and when all is over
+nothing may be left in the store.
 """
 
 import http.client
@@ -22,7 +23,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from support.cluster.server_processes import ProcessCluster
 from support.faults.servers import faulty_cluster
 from support.http_client.connection import Http
 from support.http_client.resuming_client import Lost, Refused
+from support.servers.otlp_receiver import OtlpReceiver
 from support.stores.valkey_server import Valkey
 
 SECONDS = float(os.environ.get("ENFILADE_SOAK_SECONDS", "600"))
@@ -45,7 +47,14 @@ KILLING = 45.0
 LASTING = (0, 1)
 """The workers that are looked at; the third is killed now and then."""
 
-SETTINGS = {"session_ttl": 30, "stream_age": 15, "stream_grace": 0.5}
+SETTINGS = {
+    "session_ttl": 30,
+    "stream_age": 15,
+    "stream_grace": 0.5,
+    "log_format": "json",
+    "log_limit": 20,
+    "metrics": "true",
+}
 
 DISTURBED = (OSError, http.client.HTTPException, Lost, Refused)
 """What a client may see of a worker that is killed, and of nothing else."""
@@ -205,7 +214,7 @@ def sqlite_store(folder: Path) -> Iterator[tuple[str, Inventory]]:
             tables = ("keys", "streams", "entries", "messages")
             rows = sum(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
         connection.close()
-        return rows, sum(each.stat().st_size for each in folder.iterdir()) / 1e6
+        return rows, sum(each.stat().st_size for each in folder.glob("soak.db*")) / 1e6
 
     yield f"sqlite:///{file}", inventory
 
@@ -231,11 +240,20 @@ def main(kinds: list[str]) -> int:
     for kind in kinds or list(STORES):
         seed = int(os.environ.get("ENFILADE_SEED") or random.SystemRandom().getrandbits(32))
         print(f"{kind}: {SECONDS:g} s, ENFILADE_SEED={seed}", flush=True)
-        with tempfile.TemporaryDirectory() as folder, STORES[kind](Path(folder)) as (url, inventory):
-            with faulty_cluster(3, url, **SETTINGS) as cluster:
-                soak = Soak(cluster, inventory, seed)
-                soak.run(SECONDS)
-                well = soak.report() and well
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            url, inventory = stack.enter_context(STORES[kind](folder))
+            receiver = stack.enter_context(OtlpReceiver(most=1000))
+            env = {
+                **receiver.variables,
+                "FAULTY_LOG_LEVEL": "info",
+                "FAULTY_AUDIT": str(folder / "audit.jsonl"),
+            }
+            soak = Soak(stack.enter_context(faulty_cluster(3, url, env, **SETTINGS)), inventory, seed)
+            soak.run(SECONDS)
+            well = soak.report() and well
+            print(f"{len(receiver.spans)} spans, {(folder / 'audit.jsonl').stat().st_size / 1e6:.0f} MB of audit")
+            assert receiver.spans, "nothing was traced"
     return 0 if well else 1
 
 

@@ -40,6 +40,9 @@ class Traffic:
             self.large,
             self.fail,
             self.abandon,
+            self.remembered,
+            self.ordered,
+            self.limited,
         ]
 
     def next(self) -> Callable[[], None]:
@@ -129,3 +132,22 @@ class Traffic:
         """Ask, and never be heard of again; the call ends by itself."""
         self.open().call("nap", seconds=1).cut(reset=True)
         self.open().call("count", n=10, pause=0.05).cut()
+
+    def remembered(self) -> None:
+        for _ in range(5):
+            key = self._chance.choice("abcdef") + str(self._chance.randrange(50))
+            assert self._text("remembered", key=key) == key * 100
+
+    def ordered(self) -> None:
+        order = f"{self._chance.getrandbits(64):x}"
+        for _ in range(3):
+            assert self._text("ordered", order=order, ledger=os.devnull) == order
+
+    def limited(self) -> None:
+        for _ in range(5):
+            assert self._text("limited") == "done"
+        assert len(self._http.modern_call("rows", n=5000).result["structuredContent"]["result"]) < 1000
+
+    def _text(self, tool: str, **arguments: str) -> str:
+        text: str = self._http.modern_call(tool, **arguments).result["content"][0]["text"]
+        return text

@@ -20,7 +20,12 @@ from enfilade.timings import Timings
 
 HELD: set[str] = set()
 
-app = MCPApp("faulty", version="1.0.0", log_level="warning")
+app = MCPApp(
+    "faulty",
+    version="1.0.0",
+    log_level=os.environ.get("FAULTY_LOG_LEVEL", "warning"),
+    audit=os.environ.get("FAULTY_AUDIT") or None,
+)
 if "FAULTY_LEASE" in os.environ:  # seconds, in place of 12, so that a test need not last that long
     lease = float(os.environ["FAULTY_LEASE"])
     app._timings = Timings(lease=lease, lease_renewal=lease / 6, lease_grace=lease / 2)
@@ -116,6 +121,34 @@ async def order(order_id: str) -> str:
 async def stumble() -> str:
     """Fail in a way nobody planned."""
     raise RuntimeError("nobody planned this")
+
+
+@app.tool(cache=2, cache_per="all", annotations={"read_only_hint": True})
+async def remembered(key: str) -> str:
+    """Return a text that is remembered for two seconds."""
+    await asyncio.sleep(0.005)
+    return key * 100
+
+
+@app.tool(idempotency_key="order", idempotency_ttl=10)
+async def ordered(order: str, ledger: str) -> str:
+    """Write an order to a file, once."""
+    with Path(ledger).open("a") as file:
+        file.write(f"{order}\n")
+    return order
+
+
+@app.tool(max_concurrency=4, rate_limit="500/second", max_wait=20)
+async def limited() -> str:
+    """Do something of which only a few at a time may be done."""
+    await asyncio.sleep(0.002)
+    return "done"
+
+
+@app.tool(max_result=2000, on_overflow="truncate")
+async def rows(n: int) -> list[int]:
+    """Return more numbers than a result may have."""
+    return list(range(n))
 
 
 @app.tool

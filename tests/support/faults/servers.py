@@ -6,6 +6,7 @@ exactly one error that says so; in no case may a number be missing, come twice o
 
 import os
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,17 @@ SETTINGS = {"ENFILADE_STREAM_RETRY": "0.05", "NO_COLOR": "1"}
 """A client that was cut off comes back soon, as there is no crowd of them here."""
 
 
-def faulty_cluster(count: int, store: str, **settings: object) -> ProcessCluster:
-    """Return servers to be started that share a store; settings are those of the servers, in lower case."""
+def faulty_cluster(
+    count: int, store: str, env: Mapping[str, str] | None = None, **settings: object
+) -> ProcessCluster:
+    """Return servers to be started that share a store.
+
+    Args:
+        env: further variables.
+        settings: those of the servers, in lower case.
+    """
     named = {f"ENFILADE_{name.upper()}": str(value) for name, value in settings.items()}
-    return ProcessCluster(count, COMMAND, store, {**SETTINGS, **named})
+    return ProcessCluster(count, COMMAND, store, {**SETTINGS, **named, **(env or {})})
 
 
 def client_of(

@@ -104,9 +104,13 @@ def points_in(body: bytes) -> list[Point]:
 
 
 class OtlpReceiver:
-    """The collector, in threads of this process, for the length of a `with` block."""
+    """The collector, in threads of this process, for the length of a `with` block.
 
-    def __init__(self) -> None:
+    Args:
+        most: spans and points that are kept, the newest; None for all.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
         self.spans: list[Span] = []
         self.points: list[Point] = []
         receiver = self
@@ -122,6 +126,8 @@ class OtlpReceiver:
                     receiver.spans += spans_in(body)
                 elif self.path == "/v1/metrics":
                     receiver.points += points_in(body)
+                if most is not None:
+                    del receiver.spans[:-most], receiver.points[:-most]
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()
