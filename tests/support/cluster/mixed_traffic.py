@@ -40,8 +40,6 @@ class Traffic:
             self.large,
             self.fail,
             self.abandon,
-            self.remembered,
-            self.ordered,
             self.limited,
         ]
 
@@ -132,16 +130,6 @@ class Traffic:
         """Ask, and never be heard of again; the call ends by itself."""
         self.open().call("nap", seconds=1).cut(reset=True)
         self.open().call("count", n=10, pause=0.05).cut()
-
-    def remembered(self) -> None:
-        for _ in range(5):
-            key = self._chance.choice("abcdef") + str(self._chance.randrange(50))
-            assert self._text("remembered", key=key) == key * 100
-
-    def ordered(self) -> None:
-        order = f"{self._chance.getrandbits(64):x}"
-        for _ in range(3):
-            assert self._text("ordered", order=order, ledger=os.devnull) == order
 
     def limited(self) -> None:
         for _ in range(5):

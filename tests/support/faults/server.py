@@ -123,21 +123,6 @@ async def stumble() -> str:
     raise RuntimeError("nobody planned this")
 
 
-@app.tool(cache=2, cache_per="all", annotations={"read_only_hint": True})
-async def remembered(key: str) -> str:
-    """Return a text that is remembered for two seconds."""
-    await asyncio.sleep(0.005)
-    return key * 100
-
-
-@app.tool(idempotency_key="order", idempotency_ttl=10)
-async def ordered(order: str, ledger: str) -> str:
-    """Write an order to a file, once."""
-    with Path(ledger).open("a") as file:
-        file.write(f"{order}\n")
-    return order
-
-
 @app.tool(max_concurrency=4, rate_limit="500/second", max_wait=20)
 async def limited() -> str:
     """Do something of which only a few at a time may be done."""
