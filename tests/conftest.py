@@ -15,6 +15,7 @@ from support import tooling
 from support.authorization.oidc_provider import OidcProvider
 from support.authorization.protected_server import ProtectedServer
 from support.harness import CLIENT_KINDS, Http, McpClient, Serving, open_client
+from support.schemas import validator  # noqa: F401 - long to load, and not within a test that measures something
 from support.servers.changing_server import ChangingServer
 from support.servers.probe_server import ProbeServer
 

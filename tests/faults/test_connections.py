@@ -261,7 +261,8 @@ class TestProcesses:
 
     @pytest.fixture
     def pipe(self) -> Iterator[Stdio]:
-        with Stdio([sys.executable, str(PROBE_SERVER), "stdio"]) as stdio:
+        # What does not end by itself is ended soon: the tests wait for it.
+        with Stdio([sys.executable, str(PROBE_SERVER), "stdio"], {"ENFILADE_SHUTDOWN_TIMEOUT": "1"}) as stdio:
             stdio.initialize()
             yield stdio
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from enfilade.wire.revisions import ALL, ASSUMED_WITHOUT_HEADER, LATEST_HANDSHAKE, LATEST_STATELESS, STATELESS
-from support.schemas.validator import check_outgoing
 
 PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
@@ -83,6 +82,8 @@ class SentRequests:
         revision = self.revision
         if method == "initialize" and "result" in message:
             revision = message["result"]["protocolVersion"]
+        from support.schemas.validator import check_outgoing  # a second, which server processes need not spend
+
         check_outgoing(revision or LATEST_HANDSHAKE, message, method)
 
 
