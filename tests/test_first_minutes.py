@@ -8,6 +8,8 @@ only a wheel, and the shell's variables are those of a new account.
 import json
 import os
 import subprocess
+import sys
+import sysconfig
 import venv
 from pathlib import Path
 from typing import Any
@@ -35,15 +37,23 @@ CURSOR = """{
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a home in which nothing is, beside an empty environment, and one with Enfilade from a wheel."""
+    """Return a home in which nothing is, beside an empty environment, and one with Enfilade from a wheel.
+
+    The project is installed into the empty one from an index, as anybody would do it. The other one has the wheel
+    of its own, and takes what that needs from this environment: `test_packaging.py` installs those.
+    """
     folder = tmp_path_factory.mktemp("machine").resolve()
     (folder / "home").mkdir()
     venv.create(folder / "env", with_pip=True)
-    venv.create(folder / "maker", with_pip=True)
-    pip = [str(folder / "maker/bin/python"), "-m", "pip", "--disable-pip-version-check", "-q"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT)], check=True)
+    venv.create(folder / "maker")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
     (wheel,) = folder.glob("enfilade-*.whl")
-    subprocess.run([*pip, "install", "--no-compile", str(wheel), "jinja2"], check=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    install = ["--python", str(folder / "maker"), "install", "--no-compile", "--no-deps", str(wheel)]
+    subprocess.run([*pip, *install], check=True)
+    (packages,) = folder.glob("maker/lib/python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return folder / "home"
 
 

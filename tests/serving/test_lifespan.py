@@ -132,7 +132,7 @@ def test_over_stdio(tmp_path: Path, busy: bool, end: str) -> None:
         pytest.skip("no SIGTERM there")
     file = tmp_path / "server.py"
     file.write_text(SERVER, "utf-8")
-    with Stdio([sys.executable, str(file)]) as stdio:
+    with Stdio([sys.executable, str(file)], {"ENFILADE_SHUTDOWN_TIMEOUT": "1"}) as stdio:
         stdio.initialize()
         if busy:
             stdio.request("tools/call", {"name": "wait", "arguments": {}})
