@@ -93,6 +93,12 @@ def hold(gate: str) -> str:
     return "done"
 
 
+@app.tool(cache=60, annotations={"read_only_hint": True})
+async def kept(text: str) -> str:
+    """Return the text, from the cache if that has it."""
+    return text
+
+
 @app.tool
 async def pid() -> int:
     """Return the id of the process."""

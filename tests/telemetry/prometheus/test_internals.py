@@ -114,6 +114,13 @@ def test_questions(http: Http, total: Look) -> None:
     assert total("mcp_server_pending_questions") == 0
 
 
+def test_calls_that_the_cache_answers(http: Http, total: Look) -> None:
+    for _ in range(5):
+        http.modern_call("kept", text="tea")
+    assert total("enfilade_calls_answered_total", source="cache") == 4
+    assert total("mcp_server_operation_duration_seconds_count", target="kept", outcome="ok") == 5
+
+
 def test_the_store_and_the_event_loop(http: Http, total: Look) -> None:
     http.initialize().delete()  # which changes the record of the session
     assert total("enfilade_store_operation_duration_seconds_count", operation="keys.swap") > 0
