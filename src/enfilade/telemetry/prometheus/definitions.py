@@ -143,13 +143,6 @@ _COUNTED: Final = (
         source="limit_waiting",
     ),
     Definition(
-        "enfilade_calls_answered_total",
-        "counter",
-        "Calls that were answered although their tool did not run: from its cache, or as an earlier call was",
-        ("source",),
-        "calls_answered",
-    ),
-    Definition(
         "enfilade_tool_threads_busy",
         "gauge",
         "Threads that run a plain def tool; there are tool_threads at most in each worker",

@@ -22,8 +22,6 @@ _HTTP_METHODS: Final = frozenset({"GET", "POST", "DELETE", "OPTIONS"})
 _OUTCOMES: Final = frozenset({"ok", "tool_error", "refused", "cancelled", "deadline"}) | {
     str(code) for name, code in vars(jsonrpc).items() if isinstance(code, int) and name.isupper() and code < 0
 }
-#: Why a tool did not run.
-_SOURCES: Final = ("cache", "idempotency")
 #: Outcome of an error with a code of the author's.
 _OTHER: Final = "error"
 
@@ -64,8 +62,6 @@ class RequestMetrics(EndObserver):
         if series is None:
             series = self._add(known, request.method, name, outcome, record.transport)
         series.add(record.ended - record.started)
-        if (source := record.answered_from) in _SOURCES:
-            counters.count("calls_answered", source)
         if outcome == "refused":
             _count_refusal(record)
 
