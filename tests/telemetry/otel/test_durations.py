@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     InMemoryMetricReader,
@@ -10,7 +11,6 @@ from opentelemetry.sdk.metrics.export import (
     MetricExportResult,
     PeriodicExportingMetricReader,
 )
-from opentelemetry.sdk.resources import Resource
 
 from enfilade import counters
 from enfilade.telemetry.otel.attributes import Described
@@ -61,7 +61,7 @@ def what(point: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize("is_delta", [False, True])
 def test_sums_are_those_of_the_sdk(is_delta: bool) -> None:
     inner, durations = Remembering(), OwnDurations()
-    exporter = DurationExporter(inner, durations, Resource({}), "1", is_delta=is_delta)
+    exporter = DurationExporter(inner, durations, is_delta=is_delta)
     reader = InMemoryMetricReader()
     provider = MeterProvider(
         metric_readers=[PeriodicExportingMetricReader(exporter, export_interval_millis=1e9), reader],
@@ -76,6 +76,9 @@ def test_sums_are_those_of_the_sdk(is_delta: bool) -> None:
             theirs.add(CALL, failure, seconds)
     provider.force_flush()
     provider.force_flush()
+    encoded = encode_metrics(inner.exports[0])  # which joins what is about the same
+    names = [metric.name for metric in encoded.resource_metrics[0].scope_metrics[0].metrics]
+    assert sorted(names) == [NAME, NAME, "other"]
     first, second = (
         [point for point in points(data, NAME) if list(point.explicit_bounds) == list(BOUNDS)]
         for data in inner.exports

@@ -245,6 +245,7 @@ def test_durations_of_requests(http: Http, receiver: OtlpReceiver) -> None:
 
 
 def test_what_is_counted_inside(http: Http, receiver: OtlpReceiver) -> None:
+    http.modern_call("add", a=1, b=2)
     assert http.post(b" " * 10_000).status == 413
     refused = receiver.point("enfilade.requests.refused")
     assert refused.attributes == {"enfilade.reason": "body_limit"}

@@ -8,6 +8,7 @@ readers that are asked for metrics, the SDK measures.
 import threading
 import time
 from bisect import bisect_left
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.metrics.export import (
@@ -18,13 +19,12 @@ from opentelemetry.sdk.metrics.export import (
     MetricExporter,
     MetricExportResult,
     MetricsData,
-    ResourceMetrics,
-    ScopeMetrics,
 )
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from enfilade.telemetry.otel.attributes import Attributes, Described
 
+#: The name of the meter of this package.
+SCOPE: Final = "enfilade"
 NAME: Final = "mcp.server.operation.duration"
 DESCRIPTION: Final = "Duration of requests of clients, from their arrival until their outcome was sent"
 #: Upper bounds in seconds, as the conventions have them.
@@ -123,19 +123,13 @@ class DurationExporter(MetricExporter):
     Args:
         inner: the exporter.
         durations: those of this process.
-        resource: what they are about.
-        version: of this package.
         is_delta: whether each export has only what is new.
     """
 
-    def __init__(
-        self, inner: Any, durations: OwnDurations, resource: Any, version: str, *, is_delta: bool
-    ) -> None:
+    def __init__(self, inner: Any, durations: OwnDurations, *, is_delta: bool) -> None:
         super().__init__(inner._preferred_temporality, inner._preferred_aggregation)
         self._inner = inner
         self._durations = durations
-        self._resource = resource
-        self._scope = InstrumentationScope("enfilade", version)
         self._temporality = AggregationTemporality.DELTA if is_delta else AggregationTemporality.CUMULATIVE
 
     def export(
@@ -145,8 +139,7 @@ class DurationExporter(MetricExporter):
         if points:
             histogram = Histogram(data_points=points, aggregation_temporality=self._temporality)
             metric = Metric(name=NAME, description=DESCRIPTION, unit="s", data=histogram)
-            ours = ResourceMetrics(self._resource, [ScopeMetrics(self._scope, [metric], "")], "")
-            metrics_data = MetricsData(resource_metrics=[*metrics_data.resource_metrics, ours])
+            metrics_data = _with_metric(metrics_data, metric)
         result: MetricExportResult = self._inner.export(metrics_data, timeout_millis=timeout_millis, **more)
         return result
 
@@ -155,3 +148,18 @@ class DurationExporter(MetricExporter):
 
     def shutdown(self, timeout_millis: float = 30_000, **more: Any) -> None:
         self._inner.shutdown(timeout_millis=timeout_millis, **more)
+
+
+def _with_metric(data: MetricsData, metric: Metric) -> MetricsData:
+    """Return data with another metric among those of this package, which are always there.
+
+    It must not have a resource and a scope of its own: encoders keep one of two that are equal.
+    """
+    resources = []
+    for resource in data.resource_metrics:
+        scopes = [
+            replace(scope, metrics=[*scope.metrics, metric]) if scope.scope.name == SCOPE else scope
+            for scope in resource.scope_metrics
+        ]
+        resources.append(replace(resource, scope_metrics=scopes))
+    return MetricsData(resource_metrics=resources)

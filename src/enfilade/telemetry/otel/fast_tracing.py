@@ -91,7 +91,7 @@ class FastTracing(RequestTracing):
                 span.add_event("exception", {"exception.type": record.failure})
             attributes.update(failure)
             span.status = Status(_FAILED, failure_text(record))
-        span.finish(record.started_at + int((record.ended - record.started) * 1e9))
+        span.finish(span.start_time + int((record.ended - record.started) * 1e9))
 
 
 def fast_tracing(provider: Any, version: str, variables: Mapping[str, str], *options: Any) -> FastTracing | None:

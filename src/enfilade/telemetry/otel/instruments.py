@@ -51,6 +51,9 @@ COUNTS: Final = {
         "enfilade.limits.refusals", "{call}", "Calls that a limit of calls refused", "enfilade.limit"
     ),
     "limit_waits": Counted("enfilade.limits.waits", "{call}", "Calls that waited for a limit of calls"),
+    "calls_answered": Counted(
+        "enfilade.calls.answered", "{call}", "Calls that got the outcome of another call", "enfilade.source"
+    ),
     "store_errors": Counted(
         "enfilade.store.errors", "{operation}", "Operations of the store that failed", "enfilade.operation"
     ),

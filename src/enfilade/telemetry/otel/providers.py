@@ -132,7 +132,7 @@ def own_providers(
     resource = _resource(name, release)
     meters = durations = None
     if exporters.metrics:
-        meters, durations = _meter_provider(resource, exporters.metrics, variables, version)
+        meters, durations = _meter_provider(resource, exporters.metrics, variables)
         metrics.set_meter_provider(meters)
     tracers = _tracer_provider(resource, exporters.traces, variables) if exporters.traces else None
     if tracers is not None:
@@ -162,7 +162,7 @@ def _tracer_provider(resource: Any, names: Iterable[str], variables: Mapping[str
 
 
 def _meter_provider(
-    resource: Any, names: Iterable[str], variables: Mapping[str, str], version: str
+    resource: Any, names: Iterable[str], variables: Mapping[str, str]
 ) -> "tuple[MeterProvider, Durations | None]":
     """Return a provider, and what takes durations where the SDK does not."""
     from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
@@ -180,7 +180,7 @@ def _meter_provider(
     if len(exporters) == 1 and not isinstance(exporters[0], MetricReader):
         durations = OwnDurations()
         is_delta = preference in ("delta", "lowmemory")
-        exporters = [DurationExporter(exporters[0], durations, resource, version, is_delta=is_delta)]
+        exporters = [DurationExporter(exporters[0], durations, is_delta=is_delta)]
     readers = [
         exporter if isinstance(exporter, MetricReader) else PeriodicExportingMetricReader(exporter)
         for exporter in exporters

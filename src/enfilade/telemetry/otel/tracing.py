@@ -59,14 +59,18 @@ class OpenSpan:
     Attributes:
         span: the span.
         described: what it has in common with others of its kind.
+        start_time: when it began, in nanoseconds since the epoch.
         context: in which it is the current one.
         before: the context from before it.
     """
 
-    __slots__ = ("before", "context", "described", "span")
+    __slots__ = ("before", "context", "described", "span", "start_time")
 
-    def __init__(self, span: Span, described: Described, context: Context, before: Context) -> None:
+    def __init__(
+        self, span: Span, described: Described, start_time: int, context: Context, before: Context
+    ) -> None:
         self.span = span
+        self.start_time = start_time
         self.described = described
         self.context = context
         self.before = before
@@ -152,9 +156,10 @@ class RequestTracing(_Measuring):
         else:  # a call of a handler; its own span may have children of its own, which are current then
             context, links, kind = before, (), _INTERNAL
         attributes = described.attributes | own_attributes(record, described)
-        span = self._tracer.start_span(described.name, context, kind, attributes, links, record.started_at)
+        started = record.started_at
+        span = self._tracer.start_span(described.name, context, kind, attributes, links, started)
         current = trace.set_span_in_context(span, context)
-        record.span = OpenSpan(span, described, current, before)
+        record.span = OpenSpan(span, described, started, current, before)
         contexts.attach(current)
 
     def end(self, record: RequestRecord) -> None:
@@ -171,15 +176,16 @@ class RequestTracing(_Measuring):
             span.set_status(Status(StatusCode.ERROR, failure_text(record)))
             if record.failure is not None:
                 span.add_event("exception", {"exception.type": record.failure})
-        span.end(record.started_at + int((record.ended - record.started) * 1e9))
+        span.end(opened.start_time + int((record.ended - record.started) * 1e9))
 
     def _start_late(self, record: RequestRecord) -> OpenSpan:
         """Start the span of a request that was refused before it had a handler."""
         described = self._describe(record)
         context, links = self._find_origin(record)
         attributes = described.attributes | own_attributes(record, described)
-        span = self._tracer.start_span(described.name, context, _SERVER, attributes, links, record.started_at)
-        record.span = opened = OpenSpan(span, described, context, context)
+        started = record.started_at
+        span = self._tracer.start_span(described.name, context, _SERVER, attributes, links, started)
+        record.span = opened = OpenSpan(span, described, started, context, context)
         return opened
 
     def end_resumption(self, record: RequestRecord) -> None:
@@ -189,5 +195,6 @@ class RequestTracing(_Measuring):
         described = self._describe(record)
         context, _ = self._find_origin(record)
         attributes = described.attributes | own_attributes(record, described) | {"mcp.resumption": True}
-        span = self._tracer.start_span(described.name, context, _SERVER, attributes, links, record.started_at)
-        span.end(record.started_at + int((record.ended - record.started) * 1e9))
+        started = record.started_at
+        span = self._tracer.start_span(described.name, context, _SERVER, attributes, links, started)
+        span.end(started + int((record.ended - record.started) * 1e9))
