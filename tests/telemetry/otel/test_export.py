@@ -250,6 +250,10 @@ def test_what_is_counted_inside(http: Http, receiver: OtlpReceiver) -> None:
     refused = receiver.point("enfilade.requests.refused")
     assert refused.attributes == {"enfilade.reason": "body_limit"}
     assert refused.point.as_int == 1
+    http.initialize().delete()
+    session = receiver.point("mcp.server.session.duration")
+    assert (session.attributes, session.unit) == ({"network.transport": "tcp"}, "s")
+    assert session.point.count >= 1
     assert receiver.point("enfilade.tool_threads.busy").resource["service.name"] == "Traced"
 
 
