@@ -189,5 +189,5 @@ class ServerProcess:
             with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
                 if self._listens():
                     return
-            time.sleep(0.05)
+            time.sleep(0.01)
         raise RuntimeError(f"the server did not listen within {self._start_timeout} s:\n{self.output}")

@@ -476,7 +476,7 @@ class TestRefusals:
     async def test_what_its_worker_gave_up_is_waited_for_by_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The worker lives, but could not write the end into the log."""
         store = SharedMemory()
-        async with running_cluster([store, store], Timings(log_retries=0.2)) as cluster:
+        async with running_cluster([store, store], Timings(log_retries=0.2, reader_renewal=0.2)) as cluster:
             client = await cluster.client()
             call = await client.call_and_cut()
             again = await client.resume(call.ids[0], 1)
