@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
+from pydantic import BaseModel, SecretStr
 
 from enfilade import MCPApp, connect
 from support.harness import eventually
@@ -150,6 +151,66 @@ def test_functions_take_entries(is_async: bool) -> None:
         ("begun", ""),
         ("ended", "ok"),
     ]
+
+
+class Password(BaseModel):
+    user: str
+    password: SecretStr
+
+
+class Token(BaseModel):
+    tokens: list[SecretStr]
+
+
+class Note(BaseModel):
+    tokens: str
+
+
+Credentials: TypeAlias = Password | Token
+CANARY = "canary"
+
+
+class Holder(BaseModel):
+    credentials: Credentials | None = None
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "recorded"),
+    [
+        (Password, {"user": "ada", "password": CANARY}, {"user": "ada", "password": "[secret]"}),
+        (Password, json.dumps({"user": "ada", "password": CANARY}), "[secret]"),
+        (Password, CANARY, "[secret]"),
+        (Password, [CANARY], ["[secret]"]),
+        (Password, {"user": "ada", "pasword": CANARY}, {"user": "ada", "pasword": "[secret]"}),
+        (tuple[str, SecretStr], ["ada", CANARY], ["ada", "[secret]"]),
+        (list[int] | list[SecretStr], [CANARY], ["[secret]"]),
+        (Credentials | None, {"tokens": [CANARY]}, {"tokens": ["[secret]"]}),
+        (Credentials | None, None, None),
+        (Holder, {"credentials": {"tokens": [CANARY]}}, {"credentials": {"tokens": ["[secret]"]}}),
+        (Note | Token, {"tokens": [CANARY]}, {"tokens": ["[secret]"]}),
+        (Note | Token, {"tokens": "a note"}, {"tokens": "a note"}),
+        (str | Password, "a note", "a note"),
+        (int | SecretStr, CANARY, "[secret]"),
+        (dict[str, list[SecretStr]], {"a": [CANARY]}, {"a": ["[secret]"]}),
+        (dict[str, Any], {"a": [1]}, {"a": [1]}),
+    ],
+)
+def test_secrets_are_masked_wherever_they_stand(kind: Any, value: Any, recorded: Any) -> None:
+    taken: list[dict[str, Any]] = []
+    app = MCPApp("Audited", audit=taken.append)
+
+    async def act(secret: Any, plain: dict[str, Any]) -> str:
+        return ""
+
+    async def call() -> None:
+        async with connect(app) as client:
+            await client.call_tool("act", {"secret": value, "plain": {"any": "thing"}})
+
+    act.__annotations__["secret"] = kind
+    app.add_tool(act, description="Act.")
+    asyncio.run(call())
+    [entry] = taken
+    assert entry["arguments"] == {"secret": recorded, "plain": {"any": "thing"}}
 
 
 @pytest.mark.parametrize("is_async", [False, True])

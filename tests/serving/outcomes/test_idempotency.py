@@ -70,6 +70,20 @@ async def test_a_thousand_calls_with_twenty_keys_run_twenty_times(cluster: Any) 
     assert [value(result) for result in results] == [f"o{number % 20}: i{number % 20}" for number in range(1000)]
 
 
+async def test_a_number_beyond_those_of_a_float_is_an_argument_like_others() -> None:
+    app, runs = MCPApp("Shop"), []
+
+    @app.tool(idempotent=True)
+    async def order(item: Any) -> int:
+        runs.append(item)
+        return len(runs)
+
+    for _ in range(2):
+        result = await called(app.dispatcher, "order", b'{"item": 1e999}', meta=keyed("17"))
+        assert value(result) == 1
+    assert runs == [float("inf")]
+
+
 async def test_an_outcome_outlasts_the_server(shared_url: str) -> None:
     async def once(item: str, **options: Any) -> tuple[dict[str, Any], int]:
         app = MCPApp("shop", store=shared_url)

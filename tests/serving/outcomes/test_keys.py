@@ -62,3 +62,11 @@ def test_defaults_are_left_out_with_their_type() -> None:
 def test_parts_of_a_key_do_not_run_together() -> None:
     parts = [("a", "bc"), ("ab", "c"), ("a", "b", "c"), ("a", None), ("a", "null"), ('a","b',), ("a", "b")]
     assert len({digest(*each) for each in parts}) == len(parts)
+
+
+def test_numbers_beyond_those_of_a_float_are_values() -> None:
+    spellings = ['{"a":1e999}', '{"a":-1e999}', '{"a":2e999}', '{"a":"1e999"}', '{"a":null}', '{"a":[1e999]}']
+    assert len({form(spelling) for spelling in spellings}) == len(spellings)
+    assert form('{ "b" : 1.50, "a" : 1e999 }') == form('{"a":1e999,"b":1.5}')
+    assert read_arguments(Raw(b"null")) == {}
+    assert read_arguments(Raw(b"[1e999]")) is None

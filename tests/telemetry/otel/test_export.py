@@ -90,6 +90,12 @@ def test_the_parent_is_that_of_the_client(http: Http, receiver: OtlpReceiver, er
     assert (span.trace_id, span.parent_id, span.links) == (TRACE, PARENT, [])
 
 
+def test_ids_of_clients_are_cut(http: Http, receiver: OtlpReceiver) -> None:
+    http.modern("tools/list", id="long" * 500)
+    span = receiver.span(lambda span: span.attributes.get("jsonrpc.request.id", "").startswith("longlong"))
+    assert len(span.attributes["jsonrpc.request.id"]) == 128
+
+
 def test_a_parent_that_is_not_sampled(http: Http, receiver: OtlpReceiver) -> None:
     for id, flag in (("dropped", "00"), ("sampled", "01")):
         meta = {"traceparent": f"00-{TRACE}-{PARENT}-{flag}"}

@@ -10,8 +10,8 @@ so. An entry `begun` without `ended` is a call during which the process died. Wi
 the entry `ended` alone, nobody waits for it, and a failure is logged.
 
 Easy to get wrong: secrets. Arguments whose schema is `writeOnly` or a password, such as a `SecretStr`, are
-masked, and so are arguments that the schema does not have, and the values of the tool's secrets wherever they
-stand.
+masked, and so are arguments that the schema does not have (`masking.py`), and the values of the tool's secrets
+wherever they stand.
 """
 
 import asyncio
@@ -27,8 +27,6 @@ import msgspec
 from msgspec import Raw
 
 from enfilade.counters import count
-from enfilade.primitives.schema.json_schema import is_secret
-from enfilade.primitives.schema.references import branches_of, follow
 from enfilade.primitives.schema.signature import is_async
 from enfilade.serving.failures import DeadlineError, LimitedLog
 from enfilade.serving.observation.audit_writer import (
@@ -39,10 +37,10 @@ from enfilade.serving.observation.audit_writer import (
     AuditWriter,
     Entry,
 )
+from enfilade.serving.observation.masking import masked_arguments
 from enfilade.serving.observation.record import RequestRecord
 from enfilade.serving.observation.request_line import timestamp
 from enfilade.serving.request import Request
-from enfilade.serving.secrets import MASK
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
 from enfilade.wire.message import Message
 
@@ -229,9 +227,7 @@ class Audit:
         level = tool.audit or self._default
         if level != "all":
             return _limited(arguments, level)
-        schema = tool.definition.input_schema
-        properties = schema.get("properties", {})
-        return {name: _masked(value, properties.get(name), schema) for name, value in arguments.items()}
+        return masked_arguments(arguments, tool.definition.input_schema)
 
 
 def _decoded(raw: object) -> dict[str, Any] | None:
@@ -247,36 +243,6 @@ def _limited(arguments: dict[str, Any], level: str) -> Any:
     if level == "all":
         return arguments
     return sorted(arguments) if level == "names" else None
-
-
-def _masked(value: Any, schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> Any:
-    """Return a value with what its schema marks as secret masked, at any depth."""
-    if isinstance(schema, bool):
-        return value
-    if is_secret(schema, root):
-        return MASK
-    if not isinstance(value, dict | list) or schema is None:
-        return value
-    branches = [follow(schema, root), *(follow(branch, root) for branch in branches_of(schema))]
-    if isinstance(value, list):
-        items: Mapping[str, Any] = next(
-            (branch["items"] for branch in branches if isinstance(branch.get("items"), Mapping)), {}
-        )
-        return [_masked(item, items, root) for item in value]
-    return {name: _masked(member, _member_schema(name, branches), root) for name, member in value.items()}
-
-
-def _member_schema(name: str, branches: list[Any]) -> Mapping[str, Any]:
-    """Return the schema of a member: the first of them that is secret, or else the first."""
-    candidates = [
-        branch["properties"][name] for branch in branches if name in (branch.get("properties") or {})
-    ] or [
-        branch["additionalProperties"]
-        for branch in branches
-        if isinstance(branch.get("additionalProperties"), Mapping)
-    ]
-    secret = [schema for schema in candidates if schema.get("writeOnly") or schema.get("format") == "password"]
-    return next(iter(secret or candidates), {})
 
 
 def _redacted(request: Request, arguments: Any) -> Any:

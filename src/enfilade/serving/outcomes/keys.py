@@ -10,6 +10,7 @@ another call: it runs once more.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -39,7 +40,24 @@ def read_arguments(arguments: Raw | None) -> dict[str, Any] | None:
     try:
         return _decode(arguments)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {} if bytes(arguments).strip() == b"null" else None
+        return _read_leniently(bytes(arguments))
+
+
+def _read_leniently(arguments: bytes) -> dict[str, Any] | None:
+    """Return arguments that have numbers beyond those of a float: a tool that takes anything gets an infinity.
+
+    Such a number stays as it was written.
+    """
+    try:
+        values = json.loads(arguments, parse_float=_number)
+    except (ValueError, RecursionError):
+        return None
+    return {} if values is None else values if isinstance(values, dict) else None
+
+
+def _number(text: str) -> float | Raw:
+    number = float(text)
+    return number if math.isfinite(number) else Raw(text.encode())
 
 
 def canonical(arguments: dict[str, Any], defaults: Mapping[str, bytes]) -> bytes:

@@ -22,6 +22,9 @@ Attributes = dict[str, Any]
 Find = Callable[[str], Any]
 
 _LONGEST_DESCRIPTION: Final = 200
+#: Texts of clients: spans wait in a queue, and the exporter keeps what it has encoded.
+_LONGEST_ID: Final = 128
+_LONGEST_ADDRESS: Final = 64
 _OUTCOMES: Final = {"deadline": "timeout"}
 #: The outcomes that are no failures.
 _FINE: Final = frozenset({"ok"})
@@ -108,14 +111,14 @@ def own_attributes(record: RequestRecord, described: Described) -> Attributes:
     request, http = record.request, record.http
     if request is not None:
         if request.id is not None:
-            attributes["jsonrpc.request.id"] = str(request.id)
+            attributes["jsonrpc.request.id"] = clean(str(request.id), _LONGEST_ID)
         session_id = request.peer.session_id
         if session_id is not None:
             attributes["mcp.session.id"] = session_digest(session_id)
     if described.target is not None and (target := record.target) is not None:
         attributes[described.target] = target
     if http is not None and record.parent is None and (client := http.client) is not None:
-        attributes["client.address"] = client[0]
+        attributes["client.address"] = clean(client[0], _LONGEST_ADDRESS)
         if client[1]:
             attributes["client.port"] = client[1]
     return attributes
