@@ -2,8 +2,9 @@
 
 The store decides (`state/limits`), in one round trip for a call that need not wait, and in none where the store
 is in this process. A call gives its slots back without waiting for the store. Whoever releases slots tells the
-worker whose ticket has them next by a message; as a message may be lost, a waiting call also asks now and then,
-which finds the slots of killed workers as well.
+worker whose ticket has them next by a message; as a message may be lost, waiting calls also ask now and then,
+which finds the slots of killed workers as well. Those ask that are first in their queue: a question costs the
+store as much as the queue is long, so if all of them asked, waiting would cost it the square of that.
 
 Easy to get wrong: a call that is cancelled while the store decides. It may have its slots by then, so its ticket
 is released in any case.
@@ -16,6 +17,7 @@ import logging
 import math
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from enfilade.counters import count, watch
@@ -34,6 +36,9 @@ from enfilade.state.limits.claims import (
 from enfilade.state.store import Store, StoreError
 from enfilade.timings import Timings
 
+#: Tickets of a queue, in this worker, that ask the store now and then: several, as replies may change places.
+_ASKING: Final = 4
+
 _unreleased_log: Final = LimitedLog(logging.getLogger("enfilade.serving"))
 
 
@@ -50,6 +55,7 @@ class Tickets:
         self._timings = timings
         self._numbers = itertools.count(1)
         self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._queues: dict[str, dict[str, None]] = {}
         self._taken: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,6 +96,9 @@ class Tickets:
         except BaseException:
             await self.release(ticket, slots)
             raise
+        finally:
+            for slot in slots:
+                self._leave_queue(ticket, slot.key)
         if refused is not None:
             await self.release(ticket, slots)
         return ticket, refused
@@ -105,7 +114,7 @@ class Tickets:
     ) -> Refused | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + max_wait
-        waits = False
+        waits = is_told = False
         while True:
             remaining = max(0.0, deadline - loop.time())
             claim = Claim(
@@ -128,14 +137,39 @@ class Tickets:
                     case Refused() as refused:
                         return refused
                     case Granted(delay):
+                        if waits and not is_told:
+                            self._ask_for_next(ticket, slots)
                         if delay > 0:
                             await asyncio.sleep(delay)
                         return None
-                    case Queued():
-                        pause = min(self._timings.poll_interval, deadline - loop.time())
-                        await asyncio.wait((woken,), timeout=max(0.0, pause))
+                    case Queued(index):
+                        is_told = await self._wait_in_queue(ticket, slots[index].key, woken, deadline)
             finally:
                 del self._waiting[ticket]
+
+    async def _wait_in_queue(self, ticket: str, key: str, woken: asyncio.Future[None], deadline: float) -> bool:
+        """Wait until the store is to be asked again, and return whether a message says so."""
+        loop, queue = asyncio.get_running_loop(), self._queues.setdefault(key, {})
+        queue.setdefault(ticket)
+        while not woken.done() and (remaining := deadline - loop.time()) > 0:
+            await asyncio.wait((woken,), timeout=min(self._timings.poll_interval, remaining))
+            if ticket in islice(queue, _ASKING):
+                break
+        return woken.done()
+
+    def _leave_queue(self, ticket: str, key: str) -> None:
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.pop(ticket, None)
+            if not queue:
+                del self._queues[key]
+
+    def _ask_for_next(self, ticket: str, slots: Sequence[Slots]) -> None:
+        """Let the next in the queues ask at once: a ticket had slots that nobody has told, and it may as well."""
+        for slot in slots:
+            self._leave_queue(ticket, slot.key)
+            for waiting in islice(self._queues.get(slot.key, ()), 1):
+                self._wake(waiting.encode())
 
     async def release(self, ticket: str, slots: Sequence[Slots]) -> None:
         """Give the slots of a ticket back; where the store is elsewhere, without waiting for it."""

@@ -1,8 +1,8 @@
 """Arguments as the audit records them: secrets are masked, at any depth.
 
-A secret is what its schema says is a password or `writeOnly`, and what the schema does not have. Easy to get wrong:
-a value that is not what its schema says, such as an object that came as the text of its JSON. A secret may stand
-anywhere in it, so it is masked as a whole.
+A secret is what its schema says is a password or `writeOnly`, and what the schema does not have. Easy to get
+wrong: a value that is not what its schema says, such as an object that came as the text of its JSON. A secret may
+stand anywhere in it, so it is masked as a whole.
 """
 
 from collections.abc import Iterator, Mapping
@@ -55,7 +55,9 @@ def _masked(value: Any, schemas: list[Any], root: Schema) -> Any:
 def _branches(schema: Any, root: Schema, depth: int) -> Iterator[Schema]:
     """Return a schema without references, and those that it is put together from."""
     written = follow(schema, root)
-    yield {**written, **schema} if isinstance(schema, Mapping) else written  # what stands beside a reference counts
+    yield (
+        {**written, **schema} if isinstance(schema, Mapping) else written
+    )  # what stands beside a reference counts
     if depth < _MAX_DEPTH:
         for union in _UNIONS:
             for branch in written.get(union) or ():

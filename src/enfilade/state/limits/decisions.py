@@ -122,9 +122,11 @@ def _has_room(table: Table, slots: Slots, state: _Slots, ticket: str) -> bool:
     if ticket in state.holders:
         return True
     if len(state.holders) + _place(state, ticket) >= slots.limit:
-        alive = {worker: _is_alive(table, worker) for worker in map(worker_of, state.holders + state.queue)}
-        state.holders = [holder for holder in state.holders if alive[worker_of(holder)]]
-        state.queue = [waiting for waiting in state.queue if alive[worker_of(waiting)]]
+        workers = set(map(worker_of, state.holders + state.queue))
+        alive = {worker: _is_alive(table, worker) for worker in workers}
+        if not all(alive.values()):
+            state.holders = [holder for holder in state.holders if alive[worker_of(holder)]]
+            state.queue = [waiting for waiting in state.queue if alive[worker_of(waiting)]]
     return len(state.holders) + _place(state, ticket) < slots.limit
 
 

@@ -40,8 +40,12 @@ local function without(list, ticket)
   return rest
 end
 local function living(list)
-  local rest = {}
-  for _, entry in ipairs(list) do if is_alive(entry) then rest[#rest + 1] = entry end end
+  local rest, alive = {}, {}
+  for _, entry in ipairs(list) do
+    local worker = string.match(entry, '^[^.]*')
+    if alive[worker] == nil then alive[worker] = is_alive(entry) end
+    if alive[worker] then rest[#rest + 1] = entry end
+  end
   return rest
 end
 local function slots_of(key)
