@@ -1,5 +1,6 @@
 """Metrics of an app in a host, and what is said where they cannot be served."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from enfilade import MCPApp, SettingsError
+from enfilade.telemetry.prometheus import own_port
 from enfilade.telemetry.prometheus.requests import RequestMetrics
+from enfilade.transports.http.origin_checks import HostOriginPolicy
 from support.harness import Serving
 from support.http_client.plain_http import fetch
 from support.servers.processes import ServerProcess, enfilade_command, environment, free_port
@@ -33,6 +36,19 @@ def test_below_a_mount_and_by_a_route_of_the_host() -> None:
             scrape = Scrape.of(f"http://127.0.0.1:{serving.port}{path}")
             assert scrape.total("enfilade_info", server="Mounted") >= 1
         assert fetch(serving.port, "GET", "/metrics").status == 404
+
+
+def test_slow_connections_to_a_port_of_its_own_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_port, "_YIELDS", 0.0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    with own_port.serving([listener], "/metrics", HostOriginPolicy(), ""):
+        slow = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(16)]
+        for connection in slow:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\n")
+        assert fetch(port, "GET", "/metrics").status == 200
+        for connection in slow:
+            connection.close()
 
 
 def test_a_host_that_run_serves(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from enfilade.transports.processes.listeners import ListenError, inherited
 from support.http_client.connection import BOTH, INITIALIZE
 from support.servers.processes import ROOT, enfilade_command, environment, free_port
 from support.waiting import eventually
@@ -223,6 +224,8 @@ def test_certificates_that_cannot_be_used(folder: Path) -> None:
     assert "it is not the password of" in says(*locked, ENFILADE_TLS_KEY_PASSWORD="wrong")
     assert "are no certificate and key in PEM" in says(folder / "server.py", first[1])
     assert "name the key by tls_key" in says(first[0], None)
+    os.mkfifo(folder / "pipe")
+    assert f"tls_cert: '{folder}/pipe' is a pipe" in says(folder / "pipe", first[1])
     assert "tls_key needs tls_cert" in failed(folder, "-p", port, "--tls-key", str(first[1]))
     if os.getuid():
         first[1].chmod(0)
@@ -270,6 +273,20 @@ def test_an_inherited_socket(folder: Path, workers: str) -> None:
             assert got(connect(), x_forwarded_for="9.9.9.9") == '["http","9.9.9.9",""]'
             server.stop()
     assert "descriptor 77 is no open socket" in failed(folder, "--fd", "77")
+
+
+@pytest.mark.parametrize("kind", ["unbound", "connected", "datagrams"])
+def test_sockets_that_are_not_inherited(kind: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sockets = {
+            "unbound": socket.socket(socket.AF_INET6),
+            "connected": socket.create_connection(listener.getsockname()),
+            "datagrams": socket.socket(type=socket.SOCK_DGRAM),
+        }
+        with pytest.raises(ListenError, match="is no bound stream socket"):
+            inherited([sockets[kind].fileno()])
+        for opened in sockets.values():
+            opened.close()
 
 
 class Manager:

@@ -1,14 +1,16 @@
 """Metrics on a port of their own, served by a thread: with one worker in its process, otherwise in the parent.
 
 So a scrape is answered also while the event loop is blocked, and the port that clients reach has no metrics. The
-server of the standard library is enough for that; its threads are bounded, and whoever sends nothing is dropped.
+server of the standard library is enough for that; its threads are bounded. Whoever sends nothing is dropped, and
+whoever sends slowly when there is no room for another.
 """
 
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -18,6 +20,8 @@ from enfilade.transports.http.origin_checks import HostOriginPolicy
 
 _MOST_CONNECTIONS: Final = 16
 _IDLE: Final = 5.0  # seconds in which a client sends, or reads, something
+_YIELDS: Final = 2.0  # seconds after which a connection is closed if another needs its place
+_CLOSING: Final = 0.5  # seconds in which one that is closed gives up its place
 
 _writing: Final = threading.Lock()
 _failures: Final = LimitedLog(logging.getLogger("enfilade"))
@@ -56,18 +60,31 @@ class _Server(ThreadingHTTPServer):
         self.policy = policy
         self.token = token
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._open: dict[socket.socket, float] = {}
         self.server_activate()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
+        if self._has_room():
+            self._open[request] = time.monotonic()
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
+
+    def _has_room(self) -> bool:
+        if self._free.acquire(blocking=False):
+            return True
+        due = time.monotonic() - _YIELDS
+        slow = [connection for connection, began in list(self._open.items()) if began < due]
+        for connection in slow:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        return bool(slow) and self._free.acquire(timeout=_CLOSING)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._open.pop(request, None)
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

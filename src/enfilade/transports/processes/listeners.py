@@ -218,7 +218,7 @@ def inherited(descriptors: Sequence[int]) -> list[socket.socket]:
     for descriptor in descriptors:
         try:
             sock = socket.socket(fileno=descriptor)
-            is_stream = sock.type == socket.SOCK_STREAM and sock.getsockname() not in ("", b"", ("0.0.0.0", 0))
+            is_stream = sock.type == socket.SOCK_STREAM and _is_bound(sock) and not _is_connected(sock)
         except OSError as error:
             raise ListenError(f"descriptor {descriptor} is no open socket: {error.strerror}") from None
         if not is_stream:
@@ -229,6 +229,19 @@ def inherited(descriptors: Sequence[int]) -> list[socket.socket]:
         sock.set_inheritable(False)
         sockets.append(sock)
     return sockets
+
+
+def _is_bound(sock: socket.socket) -> bool:
+    name = sock.getsockname()
+    return bool(name[1]) if isinstance(name, tuple) else bool(name)
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def address_of(listener: socket.socket) -> int | str:

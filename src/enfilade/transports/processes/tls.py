@@ -105,6 +105,8 @@ def _check_readable(setting: str, name: str) -> None:
     """
     if not name:
         return
+    if Path(name).is_fifo():  # to open it would wait for whoever writes
+        raise TlsError(f"{setting}: {name!r} is a pipe; it has to be a file")
     try:
         with Path(name).open("rb"):
             return
