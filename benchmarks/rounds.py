@@ -22,6 +22,7 @@ from rows import Row
 from starting import first_answer, imported
 
 _REDIS: Final = "{redis}"
+_COLLECTOR: Final = "{collector}"
 _WORKERS_START: Final = 3.0  # seconds until all of several workers serve
 
 
@@ -34,15 +35,24 @@ class Rounds:
         server_core: where servers run.
         load_core: where the load comes from.
         redis: the URL of a Redis server, if there is one.
+        collector: the URL of what takes traces.
     """
 
     def __init__(
-        self, rows: Sequence[Row], *, seconds: int, server_core: int, load_core: int, redis: str | None
+        self,
+        rows: Sequence[Row],
+        *,
+        seconds: int,
+        server_core: int,
+        load_core: int,
+        redis: str | None,
+        collector: str,
     ) -> None:
         self._rows = rows
         self._seconds = seconds
         self._core, self._both = server_core, {server_core, load_core}
         self._redis = redis
+        self._services = {_REDIS: redis or "", _COLLECTOR: collector}
         self.results = Results()
 
     def run(self, number: int) -> None:
@@ -98,7 +108,9 @@ class Rounds:
     }
 
     def _server(self, row: Row) -> Server:
-        env = {name: value.replace(_REDIS, self._redis or "") for name, value in row.env.items()}
+        env = dict(row.env)
+        for placeholder, url in self._services.items():
+            env = {name: value.replace(placeholder, url) for name, value in env.items()}
         if row.work is not None and row.work.authorized:
             env |= variables()
         return Server(row.command, env, self._both if row.both_cores else {self._core}, BENCH)

@@ -38,6 +38,7 @@ _ENFILADE: Final = (
 _SDK: Final = _script(python_of("sdk"), "sdk_server.py", "{port}")
 _FASTMCP: Final = _script(python_of("fastmcp"), "fastmcp_server.py", "{port}")
 _JSON: Final = {"BENCH_JSON": "1"}
+_A_TENTH: Final = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ class Row:
 GROUPS: Final = {
     "calls": "`tools/call`, session-based revisions, JSON",
     "stateless": "`tools/call`, stateless revision (2026-07-28), JSON",
+    "observed": "`tools/call`, session-based revisions, logged, measured and traced",
     "step": "one progress report, then the result (SSE)",
     "progress": f"{works.MANY:,} progress reports, then the result (SSE)",
     "log": f"{works.MANY:,} log messages, then the result (SSE)",
@@ -126,6 +128,24 @@ def _imports() -> Iterator[Row]:
         yield Row(group="import", server=server, command=(who,), peer=peer, statement=statement)
 
 
+def _observed() -> Iterator[Row]:
+    """Yield a plain call, and the same with what observes it."""
+    log, traces = ("--log-level", "info"), {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "{collector}/v1/traces"}
+    json, unlimited, metrics = (
+        {"ENFILADE_LOG_FORMAT": "json"},
+        {"ENFILADE_LOG_LIMIT": "0"},
+        {"ENFILADE_METRICS": "1"},
+    )
+    yield _enfilade("observed", "enfilade", works.ECHO)
+    yield _enfilade("observed", "enfilade-log", works.ECHO, *log)
+    yield _enfilade("observed", "enfilade-log-json", works.ECHO, *log, **json)
+    yield _enfilade("observed", "enfilade-log-json-every-line", works.ECHO, *log, **json, **unlimited)
+    yield _enfilade("observed", "enfilade-metrics", works.ECHO, **metrics)
+    yield _enfilade("observed", "enfilade-traces", works.ECHO, **traces)
+    yield _enfilade("observed", "enfilade-traces-a-tenth", works.ECHO, **traces, **_A_TENTH)
+    yield _enfilade("observed", "enfilade-all-of-it", works.ECHO, *log, **json, **metrics, **traces)
+
+
 def _rows() -> Iterator[Row]:
     echo, redis = works.ECHO, {"ENFILADE_STORE": "{redis}"}
     yield from _limits("calls", echo)
@@ -145,6 +165,8 @@ def _rows() -> Iterator[Row]:
     yield _enfilade("stateless", "enfilade", works.ECHO_STATELESS)
     yield _enfilade("stateless", "enfilade-authorized", works.ECHO_STATELESS_AUTHORIZED)
     yield _sdk("stateless", "sdk-json", works.ECHO_STATELESS, _JSON)
+
+    yield from _observed()
 
     yield from _limits("step", works.STEP)
     yield _enfilade("step", "enfilade", works.STEP)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from awake import processors_awake
-from environments import BENCH, OURS, PEERS, ROOT, THEIRS, install_peers, python_of, valkey, versions
+from environments import BENCH, OURS, PEERS, ROOT, THEIRS, collector, install_peers, python_of, valkey, versions
 from idle import allow_files
 from load import find_wrk
 from plot import write_plot
@@ -117,7 +117,14 @@ def _measured(options: argparse.Namespace) -> Results:
         if any(row.redis for row in rows):
             with contextlib.suppress(BenchError):  # the rows that need it will say so
                 redis = stack.enter_context(valkey())
-        rounds = Rounds(rows, seconds=options.seconds, server_core=server_core, load_core=load_core, redis=redis)
+        rounds = Rounds(
+            rows,
+            seconds=options.seconds,
+            server_core=server_core,
+            load_core=load_core,
+            redis=redis,
+            collector=stack.enter_context(collector()),
+        )
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
             rounds.run(number)
