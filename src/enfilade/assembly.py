@@ -200,12 +200,22 @@ def check_audit(target: object, required: bool, arguments: str) -> AuditOptions 
 
 
 def audit_of(registered: Registration, options: AuditOptions | None) -> Audit | None:
-    """Return the audit of an app; None without one."""
+    """Return the audit of an app; None without one.
+
+    Raises:
+        SettingsError: its file cannot be written.
+    """
     if options is None:
         return None
     from enfilade.serving.observation.audit import Audit
 
-    return Audit(*options, tool=registered.tools.get)
+    audit = Audit(*options, tool=registered.tools.get)
+    try:
+        audit.check()
+    except OSError as error:
+        advice = "create its folder, or name another file"
+        raise SettingsError(f"audit={str(options[0])!r} cannot be written: {error}; {advice}") from None
+    return audit
 
 
 def observers_of(settings: Settings) -> list[Observer]:

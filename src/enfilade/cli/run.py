@@ -229,7 +229,12 @@ def _change_directory(directory: str | None) -> None:
 
 
 def greet(app: MCPApp, url: str) -> None:
-    """Print the URL of the server on stderr (see `public_url`), and how clients connect to it."""
+    """Print the URL of the server on stderr (see `public_url`), and how clients connect to it.
+
+    Where the log is JSON, nothing is printed: a program reads each line.
+    """
+    if app.settings.log_format == "json":
+        return
     from enfilade.launch import UNKNOWN_HOST
 
     tools = ", ".join(tool.name for tool in app.tools)

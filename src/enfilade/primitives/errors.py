@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from inspect import unwrap
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, ClassVar, Final, NoReturn, TypeVar
 
 from enfilade.primitives.foreign_names import ARGUMENTS, PAGE
 
@@ -32,6 +32,9 @@ class EnfiladeError(Exception):
         meta: members for programs: the `_meta` of a tool's result, the `data` of a JSON-RPC error.
         unknown: nothing; any other argument is refused with what to write.
     """
+
+    #: What the log of requests calls it.
+    _kind: ClassVar[str] = "tool"
 
     def __init__(
         self,
@@ -89,6 +92,8 @@ class PromptError(EnfiladeError):
 class ArgumentsError(ToolError):
     """The arguments of a call do not match its schema."""
 
+    _kind = "arguments"
+
 
 class NotAnObjectError(ArgumentsError):
     """The arguments of a call are not a JSON object: an error of the client that no model can correct."""
@@ -97,9 +102,13 @@ class NotAnObjectError(ArgumentsError):
 class AnswerError(ToolError):
     """The user's answer does not match the form of the question."""
 
+    _kind = "client"
+
 
 class ReturnedValueError(ToolError):
     """A handler returned a value that its schema does not allow, or that cannot be sent: its author's error."""
+
+    _kind = "result"
 
 
 # -- calls with unknown arguments -----------------------------------------------------------------------------

@@ -137,6 +137,8 @@ class MissingCapabilityError(ToolError):
         required: the missing capability, in the shape of client capabilities: `{"elicitation": {"url": {}}}`.
     """
 
+    _kind = "client"
+
     def __init__(self, required: dict[str, Any]) -> None:
         self.required = required
         super().__init__(f"This needs a client with the capability {', '.join(_flat(required))}")
@@ -164,13 +166,19 @@ def protocol_error(error: MissingCapabilityError | AnswerError) -> RpcError:
 class ClientRefusedError(ToolError):
     """The client answered a question with an error, such as a user's refusal to sample (R-553)."""
 
+    _kind = "client"
+
 
 class AskTimeoutError(ToolError):
     """The client did not answer in time."""
 
+    _kind = "client"
+
 
 class CannotAskError(ToolError):
     """There is no way to ask this client: no session, plain JSON, or a revision without such questions."""
+
+    _kind = "client"
 
 
 class Round(Protocol):
@@ -332,6 +340,7 @@ class OpenRecord(Protocol):
 
     questions: int
     bytes_out: int
+    tool_failure: str | None
 
     @property
     def traceparent_of_span(self) -> str:

@@ -149,6 +149,8 @@ def expire(request: Request, seconds: float) -> None:
 class ToolTimeoutError(ToolError):
     """A tool took longer than it may."""
 
+    _kind = "timeout"
+
 
 class TimeLimit:
     """Stops a call that takes too long, for the length of a `with` block.

@@ -40,6 +40,8 @@ Lookup = Callable[[str, Peer], str | Awaitable[str | None] | None]
 class MissingSecretError(ToolError):
     """A tool needs a secret that is not set."""
 
+    _kind = "secret"
+
 
 class Secrets:
     """The secrets of one call, immutable; its repr has their names and not their values."""

@@ -23,7 +23,14 @@ from enfilade.serving.callers.access import caller_of
 from enfilade.serving.channel import Outcome
 from enfilade.serving.dispatcher import chained
 from enfilade.serving.execution import HandlerRunner, TimeLimit
-from enfilade.serving.failures import error_result, is_failure, log_safely, redacted, tool_error_result
+from enfilade.serving.failures import (
+    error_result,
+    is_failure,
+    log_safely,
+    redacted,
+    single_error,
+    tool_error_result,
+)
 from enfilade.serving.pagination import PageOptions, PaginatedList
 from enfilade.serving.request import Request
 from enfilade.serving.secrets import Redaction, SecretSource
@@ -118,6 +125,9 @@ class Tools:
         except BaseException as error:
             if not is_failure(error, request):
                 raise
+            if request.record is not None:
+                cause = single_error(error)
+                request.record.tool_failure = cause._kind if isinstance(cause, EnfiladeError) else "exception"
             return tool_error_result(request, tool.name, error)
 
     def check_access(self, request: Request) -> None:

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import httpx
 import pytest
 from pydantic import BaseModel, SecretStr
 
 from enfilade import MCPApp, connect
+from enfilade.settings import SettingsError
 from support.harness import eventually
 from support.http_client.connection import Http
 from support.servers.processes import ServerProcess, python_command
@@ -241,3 +243,24 @@ def test_options_that_make_no_sense(options: dict[str, Any], text: str) -> None:
         MCPApp("x", **options)
     with pytest.raises(ValueError, match="audit is"):
         MCPApp("x").add_tool(lambda: 1, name="x", audit="some")  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["missing/audit.jsonl", "."])
+async def test_a_file_that_cannot_be_is_refused_at_the_start(tmp_path: Path, path: str) -> None:
+    app = MCPApp("audited", audit=tmp_path / path)
+    with pytest.raises(SettingsError, match=r"audit=.* cannot be written: .*name another file"):
+        async with app.running():
+            pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_probe_and_a_metric_say_that_entries_are_lost(tmp_path: Path) -> None:
+    with audited(tmp_path, "/dev/full", AUDIT_REQUIRED="1", ENFILADE_METRICS="true") as server:
+        base = f"http://127.0.0.1:{server.port}"
+        assert httpx.get(f"{base}/readyz?verbose").status_code == 200
+        assert Http(server.port).modern_call("transfer", amount=3).status == 503
+        probe = httpx.get(f"{base}/readyz?verbose")
+        assert probe.status_code == 503
+        assert "the audit log cannot be written" in probe.text
+        assert "enfilade_audit_entries_dropped_total 1.0" in httpx.get(f"{base}/metrics").text

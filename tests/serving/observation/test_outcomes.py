@@ -69,19 +69,25 @@ def test_who_is_refused_without_a_session_is_named(server: RecordedServer, http:
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "outcome"),
+    ("tool", "arguments", "outcome", "reason"),
     [
-        ("fail", {}, "tool_error"),
-        ("crash", {"text": "x"}, "tool_error"),
-        ("none", {}, "-32602"),
-        ("add", {"a": "x"}, "tool_error"),
-        ("chain", {}, "ok"),
-        ("slow", {}, "deadline"),
+        ("fail", {}, "tool_error", "tool"),
+        ("crash", {"text": "x"}, "tool_error", "exception"),
+        ("none", {}, "-32602", "Unknown tool: none"),
+        ("add", {"a": "x"}, "tool_error", "arguments"),
+        ("chain", {}, "ok", None),
+        ("slow", {}, "deadline", None),
     ],
 )
 @pytest.mark.parametrize("era", ["session", "stateless"])
 def test_how_calls_end(
-    server: RecordedServer, http: Http, era: str, tool: str, arguments: dict[str, Any], outcome: str
+    server: RecordedServer,
+    http: Http,
+    era: str,
+    tool: str,
+    arguments: dict[str, Any],
+    outcome: str,
+    reason: str | None,
 ) -> None:
     caller = http.initialize() if era == "session" else None
     with server.recording(1 if caller is None else 2) as lines:
@@ -92,6 +98,7 @@ def test_how_calls_end(
             caller.ask("ping")
     line = next(line for line in lines if line["method"] == "tools/call")
     assert (line["target"], line["outcome"], line["revision"] == "2026-07-28") == (tool, outcome, caller is None)
+    assert outcome == "deadline" or line.get("reason") == reason
 
 
 def test_other_methods_have_lines_and_notifications_have_none(server: RecordedServer, http: Http) -> None:

@@ -55,6 +55,8 @@ class LimitError(ToolError):
         retry_after: seconds to wait.
     """
 
+    _kind = "limit"
+
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message, meta={RETRY_AFTER: math.ceil(retry_after * 1000)})
         self.retry_after = retry_after

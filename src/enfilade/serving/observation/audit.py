@@ -91,6 +91,22 @@ class Audit:
         self._pending: set[asyncio.Task[None]] = set()
         self._failures = LimitedLog(log)
 
+    def check(self) -> None:
+        """Check what can be checked before the first entry.
+
+        Raises:
+            OSError: no entry could be written.
+        """
+        if self._writer is not None:
+            self._writer.check()
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why requests would be refused at present; None if they would not."""
+        if self._required and self._writer is not None and self._writer.has_failed:
+            return "the audit log cannot be written"
+        return None
+
     def link(self, call_next: MethodHandler) -> MethodHandler:
         """Return what calls the middleware and handlers of an app, and records it."""
 
@@ -139,6 +155,7 @@ class Audit:
             "time": timestamp(time.time()),
             "arguments": _redacted(request, entry["arguments"]),
             "outcome": _outcome(record, error),
+            "reason": record.tool_failure,
             "answered_from": record.answered_from,
             "ms": round(record.milliseconds, 3),
         }

@@ -15,9 +15,11 @@ counted in the log, and those that somebody waits for fail at once.
 import asyncio
 import errno
 import logging
+import math
 import os
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -36,6 +38,7 @@ CAPACITY: Final = 10_000
 #: Seconds after which an entry that somebody waits for has failed.
 PATIENCE: Final = 5.0
 _MOST_AT_ONCE: Final = 256
+_FAILING: Final = 5.0  # seconds for which a failure counts as the present state
 _CLOSING: Final = 2.0  # seconds for what waits when the server stops
 
 Entry = dict[str, Any]
@@ -47,6 +50,14 @@ class AuditError(Exception):
 
 class Sink(Protocol):
     """Takes entries, in the thread of a writer."""
+
+    def check(self) -> None:
+        """Check what can be checked before the first entry.
+
+        Raises:
+            OSError: no entry could be written.
+        """
+        ...
 
     def write(self, entries: Sequence[Entry], *, durable: bool) -> None:
         """Write entries.
@@ -72,6 +83,20 @@ class AuditFile:
         self._path = path
         self._descriptor: int | None = None
         self._is_cut = False
+
+    def check(self) -> None:
+        """Check that there can be such a file, without opening it: a pipe may have no reader yet.
+
+        Raises:
+            OSError: there cannot.
+        """
+        folder = self._path.parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"there is no folder {str(folder)!r}")
+        if self._path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        if not os.access(self._path if self._path.exists() else folder, os.W_OK):
+            raise PermissionError("this user may not write it")
 
     def write(self, entries: Sequence[Entry], *, durable: bool) -> None:
         """Append lines by one write."""
@@ -114,6 +139,9 @@ class AuditFunction:
     def __init__(self, function: Callable[[Entry], object]) -> None:
         self._function = function
 
+    def check(self) -> None:
+        """Do nothing."""
+
     def write(self, entries: Sequence[Entry], *, durable: bool) -> None:
         """Call the function."""
         for entry in entries:
@@ -136,6 +164,20 @@ class AuditWriter:
         self._waiting: deque[tuple[Entry, Future[None] | None]] = deque()
         self._is_started = self._is_closing = self._is_busy = False
         self._failures = LimitedLog(log)
+        self._failed_at = -math.inf  # `time.monotonic`, of the last failure that no success came after
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last entries could not be written, some seconds ago at most."""
+        return time.monotonic() - self._failed_at < _FAILING
+
+    def check(self) -> None:
+        """Check what can be checked before the first entry.
+
+        Raises:
+            OSError: no entry could be written.
+        """
+        self._sink.check()
 
     def put(self, entry: Entry) -> None:
         """Write an entry soon; a failure is logged."""
@@ -194,6 +236,10 @@ class AuditWriter:
                 logging.ERROR, "the audit log cannot be written: %s: %s", type(failure).__name__, failure
             )
             error = AuditError(f"{type(failure).__name__}: {failure}")
+            self._failed_at = time.monotonic()
+            count("audit_entries_dropped", by=len(batch))
+        else:
+            self._failed_at = -math.inf
         for written in futures:
             if not written.set_running_or_notify_cancel():
                 continue

@@ -36,6 +36,7 @@ _LONGEST_TARGET: Final = 200
 _LONGEST_CLIENT: Final = 100
 _LONGEST_PRINCIPAL: Final = 200
 _LONGEST_ID: Final = 128
+_LONGEST_REASON: Final = 160
 
 #: HTTP statuses of errors that refuse a request also after it was dispatched.
 _REFUSALS: Final = frozenset({401, 403, 429})
@@ -127,6 +128,7 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         is_cancelled: whether it ended without an outcome.
         status: the HTTP status of its response; 0 without one.
         ended: when its outcome was sent, as `started`; 0.0 before.
+        tool_failure: why its tool failed: the word of its `EnfiladeError`, or `exception`; None if it did not.
         failure: the class of the exception that a handler, or the server, did not expect; None without one.
         span: of this request; None if nobody traces it.
         resumed: the `traceparent` of the request whose stream this GET has resumed, empty if that was not traced;
@@ -154,6 +156,7 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
     bytes_out: int = 0
     questions: int = 0
     ended: float = 0.0
+    tool_failure: str | None = None
     failure: str | None = None
     span: RecordedSpan | None = None
     resumed: str | None = None
@@ -219,6 +222,13 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
             if phase is _TIMED_OUT or phase is _GIVEN_UP:
                 return "deadline"
         return "tool_error" if getattr(self.result, "is_error", False) is True else "ok"
+
+    @property
+    def reason(self) -> str | None:
+        """Why it did not end well: the text of its error, or a word about its tool; None if it did."""
+        if self.error is not None:
+            return clean(self.error.message, _LONGEST_REASON)
+        return self.tool_failure
 
     @property
     def answered_from(self) -> str | None:

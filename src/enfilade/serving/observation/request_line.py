@@ -49,6 +49,7 @@ class RequestLine(msgspec.Struct, frozen=True):
         principal: the key of who called.
         session: a digest that stands for the session.
         bytes_in: as `record.py` says, and so are the next two.
+        reason: why it did not end well; the only key that is left out where nothing is known.
     """
 
     time: str
@@ -69,6 +70,7 @@ class RequestLine(msgspec.Struct, frozen=True):
     bytes_in: int
     bytes_out: int
     questions: int
+    reason: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -111,13 +113,14 @@ def line_of(record: RequestRecord, level: str = "info") -> RequestLine:
         record.bytes_in,
         record.bytes_out,
         record.questions,
+        record.reason,
     )
 
 
 def json_line(record: RequestRecord, level: str = "info") -> bytes:
     """Return the line of a closed record as JSON, with the newline: what `line_of` returns, for less."""
     trace_id = record.trace_id
-    return _JSON % (
+    line = _JSON % (
         timestamp(time.time()).encode(),
         level.encode(),
         os.getpid(),
@@ -131,6 +134,9 @@ def json_line(record: RequestRecord, level: str = "info") -> bytes:
         record.bytes_out,
         record.questions,
     )
+    if record.error is None and record.tool_failure is None:
+        return line
+    return b'%b,"reason":%b}\n' % (line[:-2], _encode(record.reason))
 
 
 #: The keys of `RequestLine`; those about the caller, and those about the target, are texts that are kept.
@@ -226,6 +232,8 @@ def text_line(record: RequestRecord) -> str:
     about = _subjects.text(_target_key(record), record)
     by = _callers.text(_caller_key(record), record)
     words = f"{about}  {duration(record.milliseconds)}  {outcome_words(record)}"
+    if record.tool_failure is not None:
+        words += f" ({record.tool_failure})"
     return f"{words}  {by}  [{record.request_id}]" if by else f"{words}  [{record.request_id}]"
 
 

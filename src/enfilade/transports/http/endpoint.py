@@ -200,7 +200,11 @@ class Endpoint:
             _not_ready_log.write(logging.WARNING, "not ready: %s", error)
             return {**parts, "secret": "the store has not got the secret of this server"}
         lost = "this worker hears nothing of the others"
-        return {**parts, "secret": None, "workers": None if self.worker_channel.is_connected else lost}
+        parts |= {"secret": None, "workers": None if self.worker_channel.is_connected else lost}
+        observation = self.services.dispatcher.observation
+        if observation is not None and observation.audit is not None:
+            parts["audit"] = observation.audit.not_ready
+        return parts
 
     def drain(self) -> None:
         """End all streams that wait for changes, so that their clients connect elsewhere."""
