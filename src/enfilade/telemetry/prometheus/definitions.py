@@ -58,7 +58,10 @@ LAG: Final = Definition(
     buckets=SHORT_DURATIONS,
 )
 INFO: Final = Definition(
-    "enfilade_info", "gauge", "1; the labels say what runs", ("server", "server_version", "version", "python")
+    "enfilade_info",
+    "gauge",
+    "The number of processes that serve; the labels say what runs",
+    ("server", "server_version", "version", "python"),
 )
 
 WORKERS: Final = Definition("enfilade_workers", "gauge", "Workers that serve")
@@ -179,7 +182,7 @@ _COUNTED: Final = (
     Definition(
         "enfilade_audit_entries_dropped_total",
         "counter",
-        "Audit entries that were not written, since too many waited",
+        "Audit entries that were not written, as that failed or too many waited",
         source="audit_entries_dropped",
     ),
     Definition(
