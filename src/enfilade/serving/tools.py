@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -36,7 +36,13 @@ from enfilade.serving.request import Request
 from enfilade.serving.secrets import Redaction, SecretSource
 from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_parameters
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
-from enfilade.wire.tools import CallToolRequestParams, CallToolResult, ListToolsResult, Tool as Definition
+from enfilade.wire.tools import (
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    Tool as Definition,
+    decode_arguments,
+)
 
 if TYPE_CHECKING:
     from enfilade.primitives.limits.result_budget import ResultBudget
@@ -217,10 +223,11 @@ class Tools:
             mirrored = self._mirrored[tool] = mirrored_parameters(tool.definition.input_schema)
         if mirrored:
             try:
-                decoded = {} if arguments is None else msgspec.json.decode(arguments, type=dict[str, Any])
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                decoded = {} if arguments is None else decode_arguments(arguments)
+            except (ValueError, RecursionError):
                 return  # the tool's own validator reports the fault
-            check_mirrored(fields, mirrored, decoded)
+            if isinstance(decoded, dict):
+                check_mirrored(fields, mirrored, decoded)
 
 
 class _Definitions(Sequence[Definition]):

@@ -2,9 +2,13 @@
 
 Easy to get wrong: `structured_content` may be any JSON value since 2026-07-28, so `None` there is the value
 null and is sent; a result without structured content has `UNSET`. It may also hold a `msgspec.Raw`, JSON
-bytes that are ready to be sent.
+bytes that are ready to be sent. And arguments may have numbers that no float has, which msgspec refuses and
+pydantic reads as an infinity: whoever looks at arguments reads them by `decode_arguments`.
 """
 
+import json
+import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -65,3 +69,24 @@ class CallToolResult(Result, kw_only=True):
     content: list[ContentBlock]
     structured_content: Any = UNSET
     is_error: bool | UnsetType = UNSET
+
+
+def decode_arguments(arguments: msgspec.Raw | bytes, beyond: Callable[[str], Any] = str) -> Any:
+    """Return the arguments of a call as JSON has them.
+
+    Args:
+        arguments: as they came.
+        beyond: returns what stands for a number that no float has, such as 1e999, from how it is written.
+
+    Raises:
+        ValueError, RecursionError: no handler can read them.
+    """
+    try:
+        return msgspec.json.decode(arguments)
+    except msgspec.DecodeError:
+        return json.loads(bytes(arguments), parse_float=lambda text: _finite(text, beyond))
+
+
+def _finite(text: str, beyond: Callable[[str], Any]) -> Any:
+    number = float(text)
+    return number if math.isfinite(number) else beyond(text)

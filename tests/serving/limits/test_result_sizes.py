@@ -12,6 +12,7 @@ from enfilade.primitives.limits.result_budget import read_size
 from enfilade.serving.limits.result_sizes import cut
 from enfilade.settings import SettingsError
 from support.servers.calls_in_process import result, text
+from support.servers.dispatched_calls import called
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +108,18 @@ async def test_a_list_loses_whole_items_and_says_how_to_go_on() -> None:
         f"Call it again with offset={70 + len(rows)} for the next ones]"
     )
     assert 1000 < bytes_of(found) <= 2000
+
+
+async def test_arguments_with_a_number_that_no_float_has() -> None:
+    app = MCPApp("Tables")
+
+    @app.tool(max_result=500, on_overflow="truncate")
+    async def numbers(above: Any, offset: int = 0) -> list[int]:
+        return list(range(1000))
+
+    found = await called(app.dispatcher, "numbers", b'{"above": -1e999, "offset": 7}')
+    assert "offset=" in found["content"][-1]["text"]
+    assert "isError" not in found
 
 
 async def test_the_largest_list_of_an_object_loses_items() -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 from enfilade import MCPApp, connect
 from enfilade.settings import SettingsError
 from support.harness import eventually
-from support.http_client.connection import Http
+from support.http_client.connection import Http, modern_headers, request_of, stateless_meta
 from support.servers.processes import ServerProcess, python_command
 
 SCRIPT = "tests/support/servers/audited_server.py"
@@ -46,10 +46,13 @@ def test_what_is_recorded_and_what_is_masked(tmp_path: Path) -> None:
         http.modern_call("nothing", token="t")
         http.modern_call("leak", text="it is hush-hush")
         http.modern_call("transfer", amount="x", unknown="secret?")
+        params = {"name": "transfer", "arguments": {"amount": 12345}}
+        infinite = request_of("tools/call", params, 1, stateless_meta())
+        http.post(json.dumps(infinite).replace("12345", "1e999").encode(), **modern_headers(infinite))
         http.modern_call("chain")
         http.modern_call("missing", token="t")
         http.modern("tools/list")
-        eventually(lambda: len(entries(file)) >= 9)
+        eventually(lambda: len(entries(file)) >= 10)
         assert oct(file.stat().st_mode & 0o777) == "0o600"
     assert [(entry["target"], entry["arguments"], entry["outcome"]) for entry in entries(file)] == [
         ("transfer", {"amount": 3, "note": "rent\nnext line"}, "ok"),
@@ -58,13 +61,14 @@ def test_what_is_recorded_and_what_is_masked(tmp_path: Path) -> None:
         ("nothing", None, "tool_error"),
         ("leak", {"text": "it is [secret]"}, "ok"),
         ("transfer", {"amount": "x", "unknown": "[secret]"}, "tool_error"),
+        ("transfer", {"amount": "1e999"}, "tool_error"),
         ("names_only", ["token"], "ok"),
         ("chain", {}, "ok"),
         ("missing", ["token"], "-32602"),
     ]
-    chained = entries(file)[6]
+    chained = entries(file)[7]
     assert chained["called_by"] == "chain"
-    assert chained["request_id"] == entries(file)[7]["request_id"]
+    assert chained["request_id"] == entries(file)[8]["request_id"]
     assert {entry["event"] for entry in entries(file)} == {"ended"}
 
 

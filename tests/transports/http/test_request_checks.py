@@ -1,12 +1,13 @@
 """Headers that must agree with the body, over real sockets: routing headers and mirrored arguments."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
 
 from support.harness import Http
-from support.http_client.connection import HeaderValue, Reply
+from support.http_client.connection import HeaderValue, Reply, modern_headers, request_of, stateless_meta
 
 MISMATCH, BAD_PARAMS = -32020, -32602
 
@@ -174,6 +175,12 @@ class TestParameters:
     def test_no_arguments_at_all(self, http: Http) -> None:
         assert "isError" not in call(http, "region").result
         assert refused(call(http, "region", mcp_param_region="eu"))
+
+    def test_beside_a_number_that_no_float_has(self, http: Http) -> None:
+        arguments = {"region": "eu", "count": 12345}
+        message = request_of("tools/call", {"name": "region", "arguments": arguments}, 1, stateless_meta())
+        body = json.dumps(message).replace("12345", "1e999").encode()
+        assert refused(http.post(body, **{**modern_headers(message), "mcp_param_region": "us"}))
 
     def test_a_refusal_shows_no_value(self, http: Http) -> None:
         """R-254: headers are logged and shown; what was in the argument is not repeated."""

@@ -23,7 +23,7 @@ from enfilade.serving.limits.stored_results import StoredResults
 from enfilade.serving.request import Request
 from enfilade.state.store import StoreError
 from enfilade.wire.content import ContentBlock, TextContent
-from enfilade.wire.tools import CallToolResult
+from enfilade.wire.tools import CallToolResult, decode_arguments
 
 #: Bytes of the statement of what is left out, and of a link, at most.
 _STATEMENT: Final = 160
@@ -217,7 +217,7 @@ def _advice(tool: Tool, position: tuple[dict[str, Any], int] | None) -> str:
 
 
 def _arguments_in(arguments: Raw | None) -> dict[str, Any]:
-    decoded: Any = None if arguments is None else msgspec.json.decode(arguments)
+    decoded = None if arguments is None else decode_arguments(arguments)
     return decoded if isinstance(decoded, dict) else {}
 
 

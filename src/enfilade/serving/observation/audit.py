@@ -23,7 +23,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import msgspec
 from msgspec import Raw
 
 from enfilade.counters import count
@@ -45,6 +44,7 @@ from enfilade.serving.request import Request
 from enfilade.serving.secrets import MASK
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError
 from enfilade.wire.message import Message
+from enfilade.wire.tools import decode_arguments
 
 if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool
@@ -255,8 +255,8 @@ class Audit:
 def _decoded(raw: object) -> dict[str, Any] | None:
     if isinstance(raw, Raw):
         try:
-            raw = msgspec.json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raw = decode_arguments(raw)
+        except (ValueError, RecursionError):
             return {}
     return dict(raw) if isinstance(raw, Mapping) else None
 

@@ -10,7 +10,6 @@ another call: it runs once more.
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from msgspec import Raw
 from enfilade.primitives.errors import ToolError
 from enfilade.primitives.limits.outcome_policy import IdempotencyPolicy
 from enfilade.serving.request import Request
+from enfilade.wire.tools import decode_arguments
 
 #: Member of `_meta` that has an idempotency key.
 IDEMPOTENCY_KEY: Final = "enfilade/idempotencyKey"
@@ -27,7 +27,6 @@ IDEMPOTENCY_KEY: Final = "enfilade/idempotencyKey"
 #: Most characters of an idempotency key.
 LONGEST_KEY: Final = 255
 
-_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 _encode: Final = msgspec.json.Encoder().encode
 _joined: Final = json.JSONEncoder().encode
@@ -38,26 +37,10 @@ def read_arguments(arguments: Raw | None) -> dict[str, Any] | None:
     if arguments is None:
         return {}
     try:
-        return _decode(arguments)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _read_leniently(bytes(arguments))
-
-
-def _read_leniently(arguments: bytes) -> dict[str, Any] | None:
-    """Return arguments that have numbers beyond those of a float: a tool that takes anything gets an infinity.
-
-    Such a number stays as it was written.
-    """
-    try:
-        values = json.loads(arguments, parse_float=_number)
+        values = decode_arguments(arguments, lambda number: Raw(number.encode()))
     except (ValueError, RecursionError):
         return None
     return {} if values is None else values if isinstance(values, dict) else None
-
-
-def _number(text: str) -> float | Raw:
-    number = float(text)
-    return number if math.isfinite(number) else Raw(text.encode())
 
 
 def canonical(arguments: dict[str, Any], defaults: Mapping[str, bytes]) -> bytes:
