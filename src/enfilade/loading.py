@@ -34,16 +34,18 @@ _MP_MAIN: Final = "__mp_main__"  # the name of the script in processes that mult
 #: Packages that Enfilade and its extras import, directly or not. A server's file must not shadow them.
 PACKAGES: Final = frozenset(
     (
-        *("_cffi_backend", "_pytest", "_yaml", "annotated_types", "anyio", "attr"),
-        *("attrs", "certifi", "cffi", "click", "colorama", "cryptography", "docstring_parser", "dotenv"),
-        *("enfilade", "h11", "hiredis", "httpcore", "httpcore2", "httptools", "httpx", "httpx2"),
-        *("httpx_sse", "idna", "iniconfig", "jinja2", "joserfc", "jsonschema", "jsonschema_rs"),
-        *("jsonschema_specifications", "jwt", "markdown_it", "markupsafe", "mcp", "mcp_types", "mdurl"),
-        *("msgspec", "multipart", "opentelemetry", "packaging", "pluggy", "py", "pycparser", "pydantic"),
-        *("pydantic_core", "pydantic_settings", "pygments", "pytest", "python_multipart", "pythoncom"),
-        *("pywintypes", "redis", "referencing", "rich", "rpds", "sniffio", "sse_starlette"),
-        *("starlette", "tomli", "truststore", "typing_extensions", "typing_inspection", "uvicorn"),
-        *("uvloop", "websockets", "win32api", "win32con", "winloop", "wsproto", "yaml"),
+        *("_cffi_backend", "_pytest", "_yaml", "annotated_types", "anyio", "attr", "attrs"),
+        *("certifi", "cffi", "charset_normalizer", "click", "colorama", "cryptography"),
+        *("docstring_parser", "dotenv", "enfilade", "google", "h11", "hiredis", "httpcore"),
+        *("httpcore2", "httptools", "httpx", "httpx2", "httpx_sse", "idna", "iniconfig", "jinja2"),
+        *("joserfc", "jsonschema", "jsonschema_rs", "jsonschema_specifications", "jwt"),
+        *("markdown_it", "markupsafe", "mcp", "mcp_types", "mdurl", "msgspec", "multipart"),
+        *("opentelemetry", "packaging", "pluggy", "prometheus_client", "py", "pycparser"),
+        *("pydantic", "pydantic_core", "pydantic_settings", "pygments", "pytest"),
+        *("python_multipart", "pythoncom", "pywintypes", "redis", "referencing", "requests"),
+        *("rich", "rpds", "sniffio", "sse_starlette", "starlette", "tomli", "truststore"),
+        *("typing_extensions", "typing_inspection", "urllib3", "uvicorn", "uvloop", "websockets"),
+        *("win32api", "win32con", "winloop", "wsproto", "yaml"),
     )
 )
 
