@@ -1,5 +1,6 @@
 """What calls cost the store, and what they come to while it is away."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ import pytest
 
 from enfilade import MCPApp
 from enfilade.state import measured
+from enfilade.state.limits.memory_limits import MemoryTable
+from enfilade.state.memory import MemoryKeys, MemoryStore
 from enfilade.state.open import open_store
-from enfilade.state.store import Store
+from enfilade.state.outcomes.decisions import TableOutcomes
+from enfilade.state.store import LogLimits, Store
 from support.servers.dispatched_calls import called
 from support.stores.valkey_server import HOST, LossyProxy, Valkey
 
@@ -120,3 +124,26 @@ async def test_other_servers_cannot_read_outcomes(valkey_of_outcomes: Valkey) ->
     stored = [valkey_of_outcomes.ask("GET", key) for key in valkey_of_outcomes.ask("KEYS", "sealed:*cached:*")]
     assert stored
     assert not [value for value in stored if b"12345678" in value]
+
+
+async def test_in_a_store_that_is_full_a_call_runs_once_all_the_same() -> None:
+    store = MemoryStore(LogLimits())
+    table = MemoryTable(MemoryKeys(size=1700))
+
+    async def run(job: Any) -> Any:
+        return job(table)
+
+    store._call_outcomes = TableOutcomes(run, time.monotonic, is_local=True)
+    app, runs = MCPApp("shop", store=store), []
+
+    @app.tool(idempotency_key="key")
+    async def pay(key: str) -> str:
+        runs.append(key)
+        return "x" * 500
+
+    async with app.running() as dispatcher:
+        for key in ("a", "b", "b"):
+            result = await called(dispatcher, "pay", {"key": key})
+    assert runs == ["a", "b"]
+    assert "is done, and the server had no room for its result" in text(result)
+    assert result["_meta"]["enfilade/answeredFrom"] == "idempotency"

@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw
 from enfilade.primitives.errors import ToolError
 from enfilade.primitives.limits.result_budget import ResultBudget
 from enfilade.primitives.tool import Tool
-from enfilade.serving.failures import log_safely
+from enfilade.serving.failures import LimitedLog
 from enfilade.serving.limits.stored_results import StoredResults
 from enfilade.serving.request import Request
 from enfilade.state.store import StoreError
@@ -31,7 +31,7 @@ _STATEMENT: Final = 160
 #: Member of `_meta` that says how many items are left out.
 LEFT: Final = "enfilade/left"
 
-log = logging.getLogger("enfilade.serving")
+_unkept_log: Final = LimitedLog(logging.getLogger("enfilade.serving"))  # a full store would flood the log
 
 #: Names under which tools take where to go on, and how much to return.
 _OFFSETS: Final = ("offset", "skip", "start", "start_index")
@@ -75,7 +75,7 @@ class ResultSizes:
                 content.append(await self._stored().link(request, tool.name, result))
             except StoreError as error:
                 text = "the whole result of tool %r could not be kept, and its client gets a part: %s"
-                log_safely(log, logging.WARNING, text, tool.name, error)
+                _unkept_log.write(logging.WARNING, text, tool.name, error)
         content.insert(len(shortened.result.content), TextContent(text=statement))
         shortened.result.content = content
         meta = {} if result.meta is UNSET else result.meta

@@ -38,6 +38,9 @@ from enfilade.wire.tools import CallToolResult
 
 _PURPOSE: Final = b"outcome of a call "
 
+#: The outcome of a run for whose own the store has no room: it is done, and what it came to is not kept.
+DONE: Final = b""
+
 _lost_log: Final = LimitedLog(logging.getLogger("enfilade.serving"))
 
 
@@ -260,6 +263,9 @@ class Flights:
         try:
             finished = await outcomes.finish(finish)
         except StoreError as error:
+            if outcomes.is_local and not shared.bound.evicts and outcome != DONE:  # it is full
+                await self._finish(outcomes, flight, shared, DONE)
+                return
             text = "the outcome of a call could not be kept; the same call runs again: %s"
             _lost_log.write(logging.ERROR, text, error)
             return

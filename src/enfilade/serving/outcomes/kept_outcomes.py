@@ -30,6 +30,7 @@ from enfilade.serving.limits.admission import RETRY_AFTER
 from enfilade.serving.limits.callers import identity_key
 from enfilade.serving.observation.record import ANSWERED_FROM
 from enfilade.serving.outcomes.flights import (
+    DONE,
     FlightError,
     Flights,
     NoRoomError,
@@ -62,6 +63,11 @@ Call = Callable[[Callable[[], None]], Awaitable[CallToolResult]]
 _INTERRUPTED: Final = (
     "An earlier call with this idempotency key was stopped in its middle, and nobody knows how much of it was "
     "done. Find out before you call again, with a new key"
+)
+
+_NOT_KEPT: Final = (
+    "The first call with this idempotency key is done, and the server had no room for its result. Do not call "
+    "again: read what it did"
 )
 
 
@@ -346,6 +352,8 @@ def _answered(outcome: bytes | None, source: str) -> CallToolResult:
     if outcome is None:
         raise AssertionError("a call neither ran nor has an outcome")
     counters.count("calls_answered", source)
+    if outcome == DONE:
+        outcome = _encode(error_result(_NOT_KEPT, None))
     stored = _stored_in(outcome)
     meta = {} if stored.meta is UNSET else stored.meta
     return CallToolResult(
