@@ -59,25 +59,19 @@ class RequestLog(EndObserver):
 
     def end(self, record: RequestRecord) -> None:
         """Write the line of a request."""
-        if record.request is None and record.error is None:  # it has ended a session
-            return
+        level = _INFO if record.parent is None else _DEBUG
+        if not self._logger.isEnabledFor(level) or (record.request is None and record.error is None):
+            return  # the latter has ended a session
         if self._limit and not self._has_room(record):
             return
-        if record.parent is None and self._put_json is not None:
-            self._put_json(json_line(record))
+        if self._put_json is not None:
+            self._put_json(json_line(record, "info" if level is _INFO else "debug"))
+        elif self._handler is not None:
+            self._handler.put_text(LOGGER, level, text_line(record))
         else:
-            self._log(record, _INFO if record.parent is None else _DEBUG)
+            self._log(record, level)
 
     def _log(self, record: RequestRecord, level: int) -> None:
-        if not self._logger.isEnabledFor(level):
-            return
-        handler = self._handler
-        if handler is not None:
-            if self._put_json is not None:
-                self._put_json(json_line(record, logging.getLevelName(level).lower()))
-            else:
-                handler.put_text(LOGGER, level, text_line(record))
-            return
         line = self._logger.makeRecord(LOGGER, level, __file__, 0, text_line(record), (), None)
         line.request = msgspec.structs.asdict(line_of(record))
         self._logger.handle(line)
