@@ -50,6 +50,8 @@ NEVER = {
     *("click", "websockets", "wsproto"),
     *(f"enfilade.primitives.{name}" for name in ("completion", "prompt", "resource", "uris")),
     *(f"enfilade.primitives.values.{name}" for name in ("faults", "repairs", "validation_messages")),
+    *("pydantic", "pydantic_core", "enfilade.primitives.schema.schemas", "enfilade.primitives.values.arguments"),
+    *("enfilade.primitives.values.results", "enfilade.primitives.values.structured_output"),
     *(f"enfilade.transports.{name}" for name in ("bridge", "message_connection", "stdio")),
     "enfilade.transports.processes.supervisor",
     *("enfilade.cli", "enfilade.loading", "enfilade.state.redis.store", "enfilade.state.sqlite.store"),
@@ -64,12 +66,7 @@ SERVING = {
 #: Needed to make an app, and to register a tool.
 DECLARING = {"enfilade.primitives.tool", "enfilade.settings"}
 #: Needed to read the arguments of a tool, so not before somebody lists or calls one.
-CALLING = {
-    *("pydantic", "pydantic_core"),
-    *("enfilade.primitives.schema.schemas", "enfilade.primitives.values.arguments"),
-}
-#: Needed to write what it returns, so not even while it runs.
-RETURNING = {"enfilade.primitives.values.results", "enfilade.primitives.values.structured_output"}
+CALLING = {"enfilade.primitives.schema.plain_schemas", "enfilade.primitives.values.plain_values"}
 
 # The most modules that may be loaded beyond what Python loads anyway: of ours, and in all. They may be raised for
 # something that is worth it. The second has some room, for versions of Python and of libraries differ.
@@ -119,8 +116,8 @@ def test_the_face_is_but_a_face(modules_of_python: set[str]) -> None:
         ("imported", NEVER | SERVING | CALLING | DECLARING),
         ("made", NEVER | SERVING | CALLING | {"enfilade.primitives.tool"}),
         ("declared", NEVER | SERVING | CALLING),
-        ("opened", NEVER | CALLING | RETURNING),
-        ("answered", NEVER | RETURNING),
+        ("opened", NEVER | CALLING),
+        ("answered", NEVER),
     ],
 )
 def test_nothing_is_loaded_before_it_is_needed(stage: str, absent: set[str], stages: dict[str, set[str]]) -> None:
@@ -130,7 +127,7 @@ def test_nothing_is_loaded_before_it_is_needed(stage: str, absent: set[str], sta
 def test_what_is_needed_was_named_rightly(stages: dict[str, set[str]]) -> None:
     """A name with a typing error in it would never be found, and prove nothing."""
     assert {*SERVING, *DECLARING, *CALLING} - {"uvloop"} <= stages["answered"]  # which is not everywhere
-    ours = {name for name in NEVER | RETURNING if name.startswith("enfilade.")}
+    ours = {name for name in NEVER if name.startswith("enfilade.")}
     assert modules_after("; ".join(f"import {name}" for name in sorted(ours))) >= ours
 
 

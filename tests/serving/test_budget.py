@@ -113,7 +113,7 @@ def app(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> MCPApp:
     for tool in app.tools:
         tool.prepare()
         reader = tool._reader._object
-        monkeypatch.setattr(reader, "_validate", meter.counting("validation", reader._validate))
+        monkeypatch.setattr(reader, "_decode", meter.counting("validation", reader._decode))
     return app
 
 

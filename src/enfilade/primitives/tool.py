@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
+from types import NoneType
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import UNSET
@@ -57,16 +58,22 @@ if TYPE_CHECKING:
     from enfilade.primitives.limits.outcome_policy import OutcomePolicy
     from enfilade.primitives.limits.result_budget import ResultBudget
     from enfilade.primitives.schema import explicit_schema as _explicit_schema, references as _references
-    from enfilade.primitives.schema.explicit_schema import ExplicitSchemaReader
-    from enfilade.primitives.values import arguments as _arguments, structured_output as _structured
-    from enfilade.primitives.values.arguments import ArgumentReader, RawArguments
-    from enfilade.primitives.values.results import ResultWriter
-else:  # they import pydantic, which takes long to load; logging is for errors only
+    from enfilade.primitives.values import (
+        arguments as _arguments,
+        plain_values as _plain,
+        results as _results,
+        structured_output as _structured,
+    )
+    from enfilade.primitives.values.arguments import RawArguments
+    from enfilade.primitives.values.plain_values import Reader, Writer
+else:  # some import pydantic, which takes long to load; logging is for errors only
     _access = LazyModule("enfilade.primitives.access")
     _arguments = LazyModule("enfilade.primitives.values.arguments")
     _explicit_schema = LazyModule("enfilade.primitives.schema.explicit_schema")
     _outcome_policy = LazyModule("enfilade.primitives.limits.outcome_policy")
     _references = LazyModule("enfilade.primitives.schema.references")
+    _plain = LazyModule("enfilade.primitives.values.plain_values")
+    _results = LazyModule("enfilade.primitives.values.results")
     _structured = LazyModule("enfilade.primitives.values.structured_output")
     _other_frameworks = LazyModule("enfilade.primitives.other_frameworks")
     logging = LazyModule("logging")
@@ -98,8 +105,8 @@ class Tool(Handler, frozen=True, eq=False):
     budget: ResultBudget | None
     outcomes: OutcomePolicy | None
     audit: str | None
-    _reader: ArgumentReader | ExplicitSchemaReader
-    _writer: ResultWriter
+    _reader: Reader
+    _writer: Writer
     _define: Callable[[], wire.Tool]
 
     def __repr__(self) -> str:
@@ -298,8 +305,8 @@ def _name_of(fn: Callable[..., Any], name: str | None) -> str:
 
 def _preview(
     outline: wire.Tool,
-    reader: ArgumentReader | ExplicitSchemaReader,
-    writer: ResultWriter,
+    reader: Reader,
+    writer: Writer,
     docstring: Docstring,
     signature: Signature,
 ) -> wire.Tool:
@@ -317,8 +324,8 @@ def _preview(
 
 def _define(
     outline: wire.Tool,
-    reader: ArgumentReader | ExplicitSchemaReader,
-    writer: ResultWriter,
+    reader: Reader,
+    writer: Writer,
     *,
     keep_input: bool,
     keep_output: bool,
@@ -339,11 +346,11 @@ def _reader(
     label: str,
     schema: Mapping[str, Any] | None,
     additional: bool,
-) -> ArgumentReader | ExplicitSchemaReader:
+) -> Reader:
     if schema is not None:
         return _explicit_schema.ExplicitSchemaReader(name, signature, dict(schema), label=label)
 
-    def make() -> ArgumentReader:
+    def make() -> Reader:
         descriptions = docstring.parameters
         return _arguments.ArgumentReader(
             name,
@@ -353,14 +360,23 @@ def _reader(
             extra="ignore" if additional else "forbid",
         )
 
-    can_wait = all(map(is_deferrable_parameter, signature.parameters))
-    return cast("ArgumentReader", LazyObject(make)) if can_wait else make()
+    if not all(map(is_deferrable_parameter, signature.parameters)):
+        return make()
+
+    def make_plain() -> Reader:
+        descriptions = docstring.parameters
+        return _plain.reader_for(signature.parameters, descriptions=descriptions, extra=additional, full=make)
+
+    return cast("Reader", LazyObject(make_plain))
 
 
-def _writer(returns: Any, label: str, structured: bool | None, schema: Mapping[str, Any] | None) -> ResultWriter:
-    def make() -> ResultWriter:
+def _writer(returns: Any, label: str, structured: bool | None, schema: Mapping[str, Any] | None) -> Writer:
+    def make() -> Writer:
         copied_schema = None if schema is None else dict(schema)
         return _structured.writer_for(returns, label=label, structured=structured, schema=copied_schema)
 
-    is_surely_fine = not structured and schema is None and (returns is EMPTY or is_deferrable(returns))
-    return cast("ResultWriter", LazyObject(make)) if is_surely_fine else make()
+    if structured or schema is not None or not (returns is EMPTY or is_deferrable(returns)):
+        return make()
+    if structured is False or any(returns is kind for kind in (EMPTY, None, NoneType, Any)):
+        return cast("Writer", LazyObject(lambda: _results.UntypedWriter(structured=structured is not False)))
+    return cast("Writer", LazyObject(lambda: _plain.writer_for(returns, make)))

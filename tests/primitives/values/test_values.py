@@ -242,7 +242,7 @@ def test_what_holds_no_value_of_any_type_is_written_once(monkeypatch: pytest.Mon
     kind = pathlib.Path if isinstance(value, pathlib.Path) else type(value)
     result_of(value, kind)
     with pytest.raises(AssertionError, match="written again"):
-        result_of({"a-b": value}, dict[str, Any])
+        result_of({"a-b": value, "day": datetime.date(2024, 1, 1)}, dict[str, Any])
 
 
 # -- Enums, iterables, fields ----------------------------------------------------------------------------------

@@ -28,7 +28,15 @@ from enfilade.auth.urls import normalized
 from enfilade.client.login import token_file
 from enfilade.client.login.browser import BrowserLogin
 from enfilade.client.login.device_grant import DEVICE_GRANT, DeviceGrant
-from enfilade.client.login.official_state import is_newer, is_of_same_client, load_into, login_from
+from enfilade.client.login.official_state import (
+    choose_client_authentication,
+    is_newer,
+    is_of_same_client,
+    load_into,
+    login_from,
+    scope_form,
+    token_request,
+)
 from enfilade.client.login.options import Grant, LoginError, LoginOptions
 from enfilade.client.login.request_checks import check_request, is_metadata_of, metadata_of
 from enfilade.client.login.responses import (
@@ -42,7 +50,6 @@ from enfilade.client.login.responses import (
     reason_of,
 )
 from enfilade.client.login.token_file import Login
-from enfilade.client.login.token_requests import choose_client_authentication, scope_form, token_request
 from enfilade.state.file_lock import file_lock
 
 _GRANTS: Final = {

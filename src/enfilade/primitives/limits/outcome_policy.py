@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import UNSET
 
-from enfilade.primitives.limits.durations import read_duration
+from enfilade.primitives.limits.call_limits import read_duration
 from enfilade.primitives.options import CachePer, OnInterrupted
 from enfilade.primitives.schema.signature import Parameter
 from enfilade.wire.tools import ToolAnnotations

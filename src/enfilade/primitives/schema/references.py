@@ -156,7 +156,7 @@ def _behind_step(schema: Schema, step: Step, root: Schema, depth: int) -> list[A
     """Return the schemas that the value behind one step can have."""
     if isinstance(step, int):
         prefix = schema.get("prefixItems", [])
-        direct = prefix[step] if step < len(prefix) else schema.get("items")
+        direct = prefix[step] if 0 <= step < len(prefix) else schema.get("items")
     else:
         unnamed = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
         direct = schema.get("properties", {}).get(step, unnamed[0])

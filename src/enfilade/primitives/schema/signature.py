@@ -421,9 +421,9 @@ def _filled_by_partial(fn: Any) -> frozenset[str]:
 # -- types that need no pydantic -------------------------------------------------------------------------------
 
 # Pydantic surely reads these types, and a JSON Schema surely describes them. So a tool of such types needs no
-# validator before its first call and no schema before somebody lists it: a server that offers no others answers
-# before it has loaded pydantic. Whatever is not surely right is not deferrable, because a mistake in a signature
-# must show when the tool is registered.
+# validator before its first call and no schema before somebody lists it; `plain_schemas.py` and `plain_values.py`
+# make most of them without pydantic. Whatever is not surely right is not deferrable, because a mistake in a
+# signature must show when the tool is registered.
 _DEFERRABLE: Final = (str, int, float, bool, None, NoneType, Any, list, dict)
 
 

@@ -162,9 +162,9 @@ def _walked(
     members: list[tuple[int, Step]] = []
     value = arguments
     for index, step in enumerate(loc):
-        if index != passed and isinstance(value, dict) and step in value:
-            value = value[str(step)]
-        elif isinstance(value, (list, tuple)) and isinstance(step, int) and step < len(value):
+        is_member = index != passed and isinstance(value, dict) and step in value
+        is_item = isinstance(value, (list, tuple)) and isinstance(step, int) and step < len(value)
+        if is_member or is_item:
             value = value[step]
         else:
             members.append((len(path), step))

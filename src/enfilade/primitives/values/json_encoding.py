@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from enfilade.primitives.schema.references import Step
     from enfilade.primitives.values import (
         foreign_values as _foreign,
+        plain_values as _plain,
         repeated_names as _repeated,
         serializer_gaps as _gaps,
     )
 else:
     pydantic_core = LazyModule("pydantic_core")
     _foreign = LazyModule("enfilade.primitives.values.foreign_values")
+    _plain = LazyModule("enfilade.primitives.values.plain_values")
     _repeated = LazyModule("enfilade.primitives.values.repeated_names")
     _gaps = LazyModule("enfilade.primitives.values.serializer_gaps")
     _phrases = LazyModule("enfilade.primitives.schema.json_schema")
@@ -59,6 +61,8 @@ def json_bytes(value: Any, subject: str = RETURNED, *, may_repeat_names: bool = 
     Raises:
         ReturnedValueError: JSON cannot hold the value; names the place and the type at fault.
     """
+    if (quick := _plain.plain_json(value)) is not None:
+        return quick
     try:
         if _gaps.holds_bytes_in_models(value):
             value = _gaps.without_models(value, encoded, fallback)

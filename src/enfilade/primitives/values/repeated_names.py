@@ -27,7 +27,8 @@ from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.schema.json_schema import format_path
 from enfilade.primitives.schema.references import Step
 from enfilade.primitives.values.foreign_values import is_attrs
-from enfilade.primitives.values.serializer_gaps import is_without_objects, members_of_kind, traits_of
+from enfilade.primitives.values.plain_values import is_without_objects
+from enfilade.primitives.values.serializer_gaps import members_of_kind, traits_of
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _TEXT: Final = frozenset({str})

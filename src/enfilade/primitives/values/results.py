@@ -30,14 +30,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard, get_origin
 
 import msgspec
 from msgspec import UNSET
-from pydantic import BaseModel
-from pydantic_core import from_json
 
 from enfilade.primitives.errors import ReturnedValueError
 from enfilade.primitives.other_frameworks import advice_on_arguments, is_converted, refuse_value
 from enfilade.primitives.schema.type_aliases import parts_of
 from enfilade.primitives.values.json_encoding import clean, json_bytes
 from enfilade.primitives.values.media import Audio, File, Image, Media, sniff_mime_type
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.content import (
     AudioContent,
     BlobResourceContents,
@@ -54,7 +53,14 @@ from enfilade.wire.resources import ReadResourceResult
 from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
+    import pydantic
+    import pydantic_core
+    from pydantic import BaseModel
+
     from enfilade.primitives.schema.json_schema import SchemaChecker
+else:  # for objects of the official SDK, and for JSON that an author made
+    pydantic = LazyModule("pydantic")
+    pydantic_core = LazyModule("pydantic_core")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -163,7 +169,7 @@ def explicit_result(value: Any, checker: SchemaChecker | None) -> CallToolResult
     elif checker is not None:
         _check(result, checker)
     if value.meta:
-        result.meta = from_json(json_bytes(dict(value.meta)))
+        result.meta = pydantic_core.from_json(json_bytes(dict(value.meta)))
     return result
 
 
@@ -180,7 +186,7 @@ def _check(result: CallToolResult, checker: SchemaChecker) -> None:
         raise ReturnedValueError(
             "The tool returned a result without the structured content that its output schema promises"
         )
-    refuse_problems(checker, from_json(bytes(result.structured_content)))
+    refuse_problems(checker, pydantic_core.from_json(bytes(result.structured_content)))
 
 
 def refuse_problems(checker: SchemaChecker, value: Any) -> None:
@@ -250,7 +256,7 @@ def text_of(value: Any) -> str:
 
 def text_of_json(data: bytes) -> str:
     """Return JSON as the text of a block; a JSON string without its quotes."""
-    return str(from_json(data)) if data.startswith(b'"') else data.decode()
+    return msgspec.json.decode(data, type=str) if data.startswith(b'"') else data.decode()
 
 
 def as_list(value: Any) -> Any:
@@ -267,12 +273,12 @@ def is_sdk_object(value: Any) -> TypeGuard[BaseModel]:
     kind = type(value)
     if kind.__module__.startswith(_FOREIGN) and not is_converted(kind):
         refuse_value(value)
-    return isinstance(value, BaseModel) and is_sdk_class(kind)
+    return is_sdk_class(kind)
 
 
 def is_sdk_class(kind: type) -> bool:
     """Return whether a class is one of the official SDK's protocol types."""
-    return issubclass(kind, BaseModel) and kind.__module__.partition(".")[0] in _SDK_PACKAGES
+    return kind.__module__.partition(".")[0] in _SDK_PACKAGES and issubclass(kind, pydantic.BaseModel)
 
 
 def sdk_dict(value: BaseModel) -> dict[str, Any]:

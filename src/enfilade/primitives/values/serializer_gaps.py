@@ -16,7 +16,6 @@ because what it reports is then checked against the published schema.
 from __future__ import annotations
 
 import dataclasses
-import marshal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -43,6 +42,7 @@ from enfilade.primitives.schema.core_nodes import (
 )
 from enfilade.primitives.schema.core_schemas import for_results, serializer_of
 from enfilade.primitives.values.foreign_values import children, is_attrs, plain_value
+from enfilade.primitives.values.plain_values import is_without_objects
 
 # What pydantic raises for a class that names an unknown type, or that cannot be written.
 _UNREADABLE: Final = (TypeError, NameError, ValueError, PydanticUserError)
@@ -156,15 +156,6 @@ def _encoding_member(key: str, member: Any, any_type: _AnyEncoding, is_open: boo
     if (key in ONE and key != "keys_schema") or key in MANY or key == "serialization":
         return _encoding(member, any_type, is_open=is_open)
     return member
-
-
-def is_without_objects(value: Any) -> bool:
-    """Return whether a value consists of Python's own scalars and containers: the fastest look at all of it."""
-    try:
-        marshal.dumps(value)
-    except ValueError:
-        return False
-    return True
 
 
 def members_of_kind(kind: Any, values: list[Any]) -> list[Any]:

@@ -14,7 +14,6 @@ schema where one of these may be wrong.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Never, NoReturn, cast, get_args, get_origin
@@ -46,7 +45,6 @@ from enfilade.primitives.schema.signature import EMPTY
 from enfilade.primitives.schema.type_aliases import strip
 from enfilade.primitives.values.json_encoding import (
     RETURNED,
-    clean,
     encoded,
     encoding_error,
     fallback,
@@ -55,6 +53,7 @@ from enfilade.primitives.values.json_encoding import (
     refuse_repeated_names,
     with_clean_text,
 )
+from enfilade.primitives.values.plain_values import scalar_result
 from enfilade.primitives.values.results import (
     ResultWriter,
     ToolResult,
@@ -183,7 +182,7 @@ class TypedWriter:
         Raises:
             ReturnedValueError: the value is not of that type, or cannot be written in its schema.
         """
-        if type(value) is self._plain and (quick := _scalar_result(value)) is not None:
+        if type(value) is self._plain and (quick := scalar_result(value)) is not None:
             return quick
         if type(value) is not self._kind:
             value = as_list(value)
@@ -337,26 +336,6 @@ class ExplicitSchemaWriter:
         return own_result or cast(
             CallToolResult, explicit_result(ToolResult(structured_content=as_list(value)), self._checker)
         )
-
-
-def _scalar_result(value: Any) -> CallToolResult | None:
-    """Return the result for a string, integer, boolean or finite float, which need no validator."""
-    kind = type(value)
-    if kind is str:
-        text = value if value.isascii() else clean(value)
-        data = _encode(text)
-    elif kind is float:
-        if not math.isfinite(value):
-            return None
-        data = _encode(value)
-        text = data.decode()
-    else:
-        try:
-            data = _encode(value)
-        except (OverflowError, ValueError):  # thousands of digits
-            return None
-        text = data.decode()
-    return CallToolResult(content=[TextContent(text=text)], structured_content=Raw(b'{"result":%b}' % data))
 
 
 def _result_of_blocks(values: Any) -> CallToolResult | None:

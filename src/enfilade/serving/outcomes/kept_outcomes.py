@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from enfilade import counters
 from enfilade.primitives.errors import ArgumentsError, ReturnedValueError, ToolError
-from enfilade.primitives.limits.durations import duration_text
+from enfilade.primitives.limits.call_limits import duration_text
 from enfilade.primitives.limits.outcome_policy import CachePolicy, IdempotencyPolicy
 from enfilade.primitives.tool import Tool
 from enfilade.primitives.values.json_encoding import json_bytes
