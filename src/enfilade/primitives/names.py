@@ -111,7 +111,9 @@ def qualified_name(server_name: str, tool_name: str) -> str:
 
 
 def _pascal_case(name: str) -> str:
-    plain = "".join(_plain(character) for character in unicodedata.normalize("NFC", name))
+    plain = name
+    if not name.isascii():
+        plain = "".join(_plain(character) for character in unicodedata.normalize("NFC", name))
     return "".join(_word(match) for match in _WORD.findall(plain))
 
 

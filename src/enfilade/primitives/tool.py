@@ -31,13 +31,13 @@ from enfilade.primitives.metadata import (
     read_icons,
 )
 from enfilade.primitives.names import check_tool_name, secret_names
-from enfilade.primitives.schema.docstrings import Docstring, docstring_of, documented_names, read_docstring
+from enfilade.primitives.schema.annotations import is_deferrable
+from enfilade.primitives.schema.docstrings import LazyDocstring, documented_names
 from enfilade.primitives.schema.signature import (
     EMPTY,
     Signature,
     describe,
     is_async,
-    is_deferrable,
     is_deferrable_parameter,
     origin_of,
     raw_name,
@@ -236,7 +236,7 @@ def tool_from_function(
     is_open = requires_scopes == () and visible is None
     signature = read_signature(fn, context_type, allow_extra=input_schema is not None)
     published = documented_names(signature, published=input_schema is None)
-    docstring = read_docstring(docstring_of(fn), published)
+    docstring = LazyDocstring(fn, published)
     reader = _reader(tool_name, signature, docstring, label, input_schema, additional_properties)
     writer = _writer(signature.returns, label, structured_output, output_schema)
     if signature.unresolved and output_schema is None and structured_output is not False:
@@ -250,12 +250,14 @@ def tool_from_function(
     outline = wire.Tool(
         name=tool_name,
         title=title or UNSET,
-        description=(docstring.description if description is None else description) or UNSET,
+        description=description or UNSET,
         input_schema={},
         annotations=hints,
         icons=read_icons(icons),
         meta=dict(meta) if meta else UNSET,
     )
+    if description is None and not docstring.is_sendable:
+        outline = replace(outline, description=docstring.description)
     check_sendable(_preview(outline, reader, writer, docstring, signature), label)
     secrets = secret_names(requires_secrets)
     return Tool(
@@ -281,6 +283,7 @@ def tool_from_function(
             partial(
                 _define,
                 outline,
+                None if description is not None else docstring,
                 reader,
                 writer,
                 keep_input=schema_refs or input_schema is not None,
@@ -307,12 +310,12 @@ def _preview(
     outline: wire.Tool,
     reader: Reader,
     writer: Writer,
-    docstring: Docstring,
+    docstring: LazyDocstring,
     signature: Signature,
 ) -> wire.Tool:
     """Return the outline with its schemas, or with the texts of a schema that is built later."""
     texts = {
-        "parameters": docstring.parameters,
+        "parameters": {} if docstring.is_sendable else docstring.parameters,  # so that it need not be read now
         "more": [list(texts_of(parameter)) for parameter in signature.parameters],
     }
     return replace(
@@ -324,13 +327,19 @@ def _preview(
 
 def _define(
     outline: wire.Tool,
+    docstring: LazyDocstring | None,
     reader: Reader,
     writer: Writer,
     *,
     keep_input: bool,
     keep_output: bool,
 ) -> wire.Tool:
-    """Return the definition to list: the outline with its schemas, which are built now if they are not yet."""
+    """Return the definition to list: the outline with its texts and schemas, which are made now if need be.
+
+    The docstring is None if the outline has a description.
+    """
+    if docstring is not None:
+        outline = replace(outline, description=docstring.description or UNSET)
     input_schema, output_schema = reader.schema, writer.schema
     if "$defs" in input_schema and not keep_input:
         input_schema = _references.inline_references(input_schema)
@@ -342,7 +351,7 @@ def _define(
 def _reader(
     name: str,
     signature: Signature,
-    docstring: Docstring,
+    docstring: LazyDocstring,
     label: str,
     schema: Mapping[str, Any] | None,
     additional: bool,

@@ -7,7 +7,8 @@ import pytest
 from msgspec import Raw
 from pydantic import BaseModel, Field, TypeAdapter
 
-from enfilade.primitives.schema.signature import EMPTY, Parameter, is_deferrable, is_deferrable_parameter
+from enfilade.primitives.schema.annotations import is_deferrable
+from enfilade.primitives.schema.signature import EMPTY, Parameter, is_deferrable_parameter
 from enfilade.primitives.tool import Tool, tool_from_function
 from enfilade.primitives.values.arguments import ArgumentReader
 from enfilade.primitives.values.structured_output import TypedWriter, writer_for

@@ -15,6 +15,7 @@ import sys
 import types
 import typing
 from collections.abc import Awaitable, Coroutine, Mapping
+from types import NoneType
 from typing import (
     Any,
     Final,
@@ -56,7 +57,13 @@ class Namespace:
         self._variables = _variables_of(owner, body)
         self._context_type = context_type
         self._globals: dict[str, Any] = getattr(body, "__globals__", {})
-        self._locals = {**_enclosing_locals(body), **_closure(body), **_type_parameters(body)}
+        self._body = body
+
+    @functools.cached_property
+    def _locals(self) -> dict[str, Any]:
+        """The names of the functions around this one, as far as they are known while they run, and its own."""
+        body = self._body
+        return {**_enclosing_locals(body), **_closure(body), **_type_parameters(body)}
 
     def resolve(self, annotation: Any, subject: str) -> Any:
         """Return the type of an annotation.
@@ -64,7 +71,11 @@ class Namespace:
         Raises:
             TypeError: a name in it is unknown; names it and `subject`, such as `parameter "x"`.
         """
+        if is_deferrable(annotation):  # which most are, and which nothing below changes
+            return NoneType if annotation is None else annotation
         resolved = self._resolve_names(annotation, subject)
+        if is_deferrable(resolved):
+            return resolved
         try:
             check_aliases(resolved)
             return with_metadata(rewritten(resolved, self._plain_type))
@@ -111,7 +122,8 @@ class Namespace:
     def _evaluate(self, annotation: Any, missing: Mapping[str, Any]) -> Any:
         # Also resolves strings deep inside (Optional["Context"]), and takes any object that has annotations.
         holder = types.SimpleNamespace(__annotations__={"it": annotation})
-        hints = typing.get_type_hints(holder, self._globals, {**self._locals, **missing}, include_extras=True)
+        names = {**self._locals, **missing} if missing else self._locals
+        hints = typing.get_type_hints(holder, self._globals, names, include_extras=True)
         return hints["it"]
 
     def _mentions_context(self, annotation: Any) -> bool:
@@ -140,6 +152,26 @@ class _Absent:
         if name.startswith("__"):
             raise AttributeError(name)
         return _Absent()
+
+
+# What `is_deferrable` takes for a type that is surely right.
+_DEFERRABLE: Final = frozenset(map(id, (str, int, float, bool, None, NoneType, Any, list, dict)))
+_CHOICES: Final = (str, int, bool, NoneType)
+
+
+def is_deferrable(annotation: Any) -> bool:
+    """Return whether a type is surely right: text, number, flag, null, Any; lists, dicts and unions of these."""
+    if id(annotation) in _DEFERRABLE:
+        return True
+    origin = get_origin(annotation)
+    if origin is None:
+        return False
+    arguments = get_args(annotation)
+    if origin is dict:
+        return not arguments or (arguments[0] is str and is_deferrable(arguments[1]))
+    if origin is Literal:
+        return all(type(value) in _CHOICES for value in arguments)
+    return (origin is list or origin in UNIONS) and all(map(is_deferrable, arguments))
 
 
 def is_context(annotation: Any, context_type: type) -> bool:
@@ -209,7 +241,7 @@ def _enclosing_locals(body: Any) -> dict[str, Any]:
     around: list[dict[str, Any]] = []
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_locals is not frame.f_globals and _contains(frame.f_code, code):
+        if _contains(frame.f_code, code) and frame.f_locals is not frame.f_globals:
             around.append(frame.f_locals)
         frame = frame.f_back
     return {name: value for names in reversed(around) for name, value in names.items()}
@@ -217,10 +249,14 @@ def _enclosing_locals(body: Any) -> dict[str, Any]:
 
 def _contains(outer: types.CodeType, inner: types.CodeType) -> bool:
     """Return whether `inner` is nested in `outer`; code has that of nested functions as constants."""
+    constants = outer.co_consts
+    if any(constant is inner for constant in constants):
+        return True
     return any(
-        constant is inner or _contains(constant, inner)
-        for constant in outer.co_consts
+        _contains(constant, inner)
+        for constant in constants
         if isinstance(constant, types.CodeType)
+        and (inner.co_qualname.startswith(constant.co_qualname) or constant.co_name.startswith("<generic"))
     )
 
 
@@ -228,9 +264,14 @@ def _type_parameters(body: Any) -> dict[str, Any]:
     return {parameter.__name__: parameter for parameter in getattr(body, "__type_params__", ())}
 
 
+def is_bare(fn: Any) -> bool:
+    """Return whether something is the function of a `def` itself, and nobody has given it an attribute."""
+    return type(fn) is types.FunctionType and not fn.__dict__
+
+
 def function_of(fn: Any) -> Any:
     """Return the plain function with the code of `fn`, behind partials, methods, `__call__` and decorators."""
-    while True:
+    while not is_bare(fn):
         if isinstance(fn, functools.partial):
             fn = fn.func
         elif inspect.ismethod(fn) or isinstance(fn, (staticmethod, classmethod)):
@@ -241,6 +282,7 @@ def function_of(fn: Any) -> Any:
             return fn
         else:
             fn = type(fn).__call__
+    return fn
 
 
 def body_of(fn: Any) -> Any:

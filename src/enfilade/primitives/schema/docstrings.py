@@ -15,6 +15,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from enfilade.primitives.schema.annotations import is_bare
+from enfilade.primitives.values.json_encoding import is_unicode
 from enfilade.startup.lazy import lazy_pattern
 
 if TYPE_CHECKING:
@@ -45,6 +47,39 @@ class Docstring(NamedTuple):
 
     description: str
     parameters: dict[str, str]
+
+
+class LazyDocstring:
+    """The docstring of a function, which is read when it is needed.
+
+    Args:
+        fn: the function.
+        names: the parameters whose entries are cut out of its description.
+
+    Attributes:
+        is_sendable: whether JSON can hold all of it.
+    """
+
+    def __init__(self, fn: Any, names: Collection[str]) -> None:
+        self._names = names
+        self._is_raw = is_bare(fn) and isinstance(fn.__doc__, str)
+        self._text: str | None = fn.__doc__ if self._is_raw else docstring_of(fn)
+        self.is_sendable = self._text is None or is_unicode(self._text)
+
+    @functools.cached_property
+    def _read(self) -> Docstring:
+        text = self._text
+        return read_docstring(inspect.cleandoc(text) if self._is_raw and text else text, self._names)
+
+    @property
+    def description(self) -> str:
+        """The description of the function."""
+        return self._read.description
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The descriptions of its parameters, by name."""
+        return self._read.parameters
 
 
 class _Lines:

@@ -17,15 +17,17 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from enfilade.primitives.depends import Depends, Kind, Provider, depends_of
 from enfilade.primitives.schema.annotations import (
     Namespace,
     body_of,
     function_of,
+    is_bare,
     is_context,
+    is_deferrable,
     owner_of,
     unwrap_awaitable,
 )
@@ -55,6 +57,8 @@ _DEPENDENCIES: Final = (
     *("fastmcp", "fastmcp.dependencies", "fastmcp.server.dependencies", "fastmcp.server.elicitation"),
     *("mcp.server", "mcp.server.elicitation", "mcp.server.auth.middleware.auth_context"),
 )
+# The classes of defaults that mean nothing else.
+_PLAIN_DEFAULTS: Final = frozenset({str, int, bool, float, NoneType})
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _FUNCTOOLS: Final = functools.singledispatch.__code__.co_filename
 
@@ -135,17 +139,10 @@ def read_signature(
         annotation = Any if is_free else namespace.resolve(parameter.annotation, f'parameter "{parameter.name}"')
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             positional.append(parameter.name)
-        if (provider := _depends(parameter, annotation, label)) is not None:
+        may_be_special = not is_plain(annotation, parameter.default)
+        if may_be_special and (provider := _depends(parameter, annotation, label)) is not None:
             dependencies.append((parameter.name, read_provider(provider, context_type, (*within, fn))))
-            continue
-        kinds = _of_others((*classes_in(annotation), type(parameter.default)))
-        if kinds:
-            _frameworks.refuse_types(kinds, where)
-        with _located(where):
-            takes_context = is_context(annotation, context_type)
-            if not takes_context:
-                refuse_no_type(annotation)
-        if takes_context:
+        elif may_be_special and _takes_context(parameter, annotation, context_type, where):
             contexts.append(parameter.name)
         else:
             _warn_of_bare_context(parameter, where)
@@ -157,6 +154,21 @@ def read_signature(
     return Signature(
         tuple(parameters), tuple(contexts), tuple(dependencies), tuple(positional), extra, returns, unresolved
     )
+
+
+def _takes_context(parameter: inspect.Parameter, annotation: Any, context_type: type, where: str) -> bool:
+    """Return whether a parameter takes the context.
+
+    Raises:
+        TypeError: it takes something of another framework, or its annotation is no type.
+    """
+    if kinds := _of_others((*classes_in(annotation), type(parameter.default))):
+        _frameworks.refuse_types(kinds, where)
+    with _located(where):
+        takes_context = is_context(annotation, context_type)
+        if not takes_context:
+            refuse_no_type(annotation)
+    return takes_context
 
 
 def _refuse_without_hash(parameters: Iterable[Parameter], label: str) -> None:
@@ -186,6 +198,8 @@ def _read_result(namespace: Namespace, annotation: Any, label: str, *, is_provid
     if annotation is EMPTY:
         return EMPTY, ""
     returns, unresolved = namespace.resolve_return(annotation)
+    if is_deferrable(returns):
+        return returns, unresolved
     if not is_provider and (kinds := _of_others(classes_in(returns))):
         _frameworks.refuse_types(kinds, f"{label}, the result", returned=True)
     return unwrap_awaitable(returns), unresolved
@@ -346,28 +360,10 @@ def _is_dispatched(fn: Any) -> bool:
 
 
 def _inspect(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool) -> inspect.Signature:
-    if inspect.isclass(fn) and not is_provider:
-        raise TypeError(f"{label} is a class; register a function, a method or an instance that can be called")
-    if isinstance(fn, classmethod):
-        raise TypeError(f"{label} is a class method that is not bound yet; register it as Class.{raw_name(fn)}")
-    if not is_provider and (kinds := _of_others([type(fn)])):
-        _frameworks.refuse_registered(kinds[0])
-    if not callable(fn):
-        name = type(fn).__name__
-        raise TypeError(f"an object of the class {name} cannot be called, so it cannot be a {kind}")
-    if _is_dispatched(fn):
-        raise TypeError(
-            f"{label} is chosen by the type of its first argument (singledispatch), which a call gives by name; "
-            f"register a function that takes the union of the types and calls it"
-        )
+    if not is_bare(fn):
+        _refuse_no_handler(fn, label, kind, is_provider=is_provider)
     body = function_of(fn)
-    if hasattr(fn, "cache_parameters") and inspect.iscoroutinefunction(body):
-        raise TypeError(
-            f"{label} is `async` and has a functools.cache, which keeps a coroutine that can be awaited only "
-            f"once; keep the values that it returns in a dict of your own"
-        )
-    is_generator = inspect.isasyncgenfunction(body) or inspect.isgeneratorfunction(body)
-    if is_generator and not is_provider:
+    if not is_provider and (inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body)):
         raise TypeError(
             f"{label} is a generator, and a {kind} has one result; "
             f"return a list, and report on the way there through the context (progress, log)"
@@ -382,9 +378,36 @@ def _inspect(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool
         raise TypeError(f"{label} has no signature that Python can read; wrap it in a function") from error
 
 
+def _refuse_no_handler(fn: Callable[..., Any], label: str, kind: str, *, is_provider: bool) -> None:
+    """Refuse what cannot be a handler although it may be possible to call it.
+
+    Raises:
+        TypeError: says what to register in its place.
+    """
+    if inspect.isclass(fn) and not is_provider:
+        raise TypeError(f"{label} is a class; register a function, a method or an instance that can be called")
+    if isinstance(fn, classmethod):
+        raise TypeError(f"{label} is a class method that is not bound yet; register it as Class.{raw_name(fn)}")
+    if not is_provider and (kinds := _of_others([type(fn)])):
+        _frameworks.refuse_registered(kinds[0])
+    if not callable(fn):
+        name = type(fn).__name__
+        raise TypeError(f"an object of the class {name} cannot be called, so it cannot be a {kind}")
+    if _is_dispatched(fn):
+        raise TypeError(
+            f"{label} is chosen by the type of its first argument (singledispatch), which a call gives by name; "
+            f"register a function that takes the union of the types and calls it"
+        )
+    if hasattr(fn, "cache_parameters") and inspect.iscoroutinefunction(function_of(fn)):
+        raise TypeError(
+            f"{label} is `async` and has a functools.cache, which keeps a coroutine that can be awaited only "
+            f"once; keep the values that it returns in a dict of your own"
+        )
+
+
 def is_async(fn: Any) -> bool:
     """Return whether calling `fn` gives a coroutine: `async def`, also below partials, methods, decorators."""
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(function_of(fn))
+    return inspect.iscoroutinefunction(fn) or (not is_bare(fn) and inspect.iscoroutinefunction(function_of(fn)))
 
 
 def raw_name(fn: Any) -> str:
@@ -420,32 +443,22 @@ def _filled_by_partial(fn: Any) -> frozenset[str]:
 
 # -- types that need no pydantic -------------------------------------------------------------------------------
 
-# Pydantic surely reads these types, and a JSON Schema surely describes them. So a tool of such types needs no
+
+# Pydantic surely reads deferrable types, and a JSON Schema surely describes them. So a tool of them needs no
 # validator before its first call and no schema before somebody lists it; `plain_schemas.py` and `plain_values.py`
 # make most of them without pydantic. Whatever is not surely right is not deferrable, because a mistake in a
 # signature must show when the tool is registered.
-_DEFERRABLE: Final = (str, int, float, bool, None, NoneType, Any, list, dict)
+def is_plain(annotation: Any, default: Any) -> bool:
+    """Return whether a parameter has such a type and a default of one, or none."""
+    return (default is EMPTY or type(default) in _PLAIN_DEFAULTS) and is_deferrable(annotation)
 
 
 def is_deferrable_parameter(parameter: Parameter) -> bool:
     """Return whether a parameter has such a type, with nothing but texts in `Annotated`, and a default of one."""
-    kind, _ = _unannotated(parameter.annotation)
     default = parameter.default
-    if type(default) is float:
-        return math.isfinite(default) and is_deferrable(kind)
-    return is_deferrable(kind) and (default is EMPTY or type(default) in (str, int, bool, NoneType))
-
-
-def is_deferrable(annotation: Any) -> bool:
-    """Return whether a type is surely right: text, number, flag, null, Any; lists, dicts and unions of these."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is None:
-        return any(annotation is kind for kind in _DEFERRABLE)
-    if origin is dict:
-        return not arguments or (arguments[0] is str and is_deferrable(arguments[1]))
-    if origin is Literal:
-        return all(type(value) in (str, int, bool, NoneType) for value in arguments)
-    return origin in (list, Union, UnionType) and all(map(is_deferrable, arguments))
+    if type(default) is float and not math.isfinite(default):
+        return False
+    return is_plain(_unannotated(parameter.annotation)[0], default)
 
 
 def texts_of(parameter: Parameter) -> Iterator[Any]:
