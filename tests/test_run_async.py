@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from enfilade import MCPApp, Settings
+from enfilade.launch import _check_proxies
 from enfilade.settings import SettingsError
 from enfilade.transports.processes.listeners import bind
 from support.http_client.connection import Http
@@ -297,6 +298,26 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "reload": ({"transport": "http", "reload": True}, {}, "reload needs app.run()"),
     "reload over stdio": ({"reload": True}, {}, "reload needs app.run()"),
     "a bad port": ({"port": -1}, {}, "port (argument): Input should be greater"),
+    "a proxy that is a name": (
+        {"transport": "http"},
+        {"ENFILADE_FORWARDED_ALLOW_IPS": "10.0.0.7,proxy.internal"},
+        "forwarded_allow_ips: 'proxy.internal' is no address of a proxy",
+    ),
+    "a network with more than its address": (
+        {"transport": "http"},
+        {"ENFILADE_FORWARDED_ALLOW_IPS": "10.0.0.7/8"},
+        "the network of that address is 10.0.0.0/8",
+    ),
+    "a proxy with a port": (
+        {"transport": "http"},
+        {"ENFILADE_FORWARDED_ALLOW_IPS": "10.0.0.7:80"},
+        "forwarded_allow_ips: '10.0.0.7:80' is no address of a proxy",
+    ),
+    "a proxy that is nonsense in the variable": (
+        {"transport": "http"},
+        {"FORWARDED_ALLOW_IPS": "127.0.0.1, 10.0.0.256"},
+        "the variable FORWARDED_ALLOW_IPS: '10.0.0.256' is no address of a proxy",
+    ),
 }
 
 
@@ -310,6 +331,14 @@ async def test_what_it_cannot_do_is_refused(
         await MCPApp("Tea").run_async(**given)
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["*"], ["10.0.0.7", "fd00::1", "fe80::1%eth0"], ["10.0.0.0/8", "fd00::/8"], ["/run/x.sock", "unix:"]],
+)
+def test_proxies_that_can_be_are_taken(names: list[str]) -> None:
+    _check_proxies(Settings(forwarded_allow_ips=tuple(names)))
 
 
 RUN_REFUSES: dict[str, dict[str, Any]] = {

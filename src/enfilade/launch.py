@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -154,6 +154,44 @@ def _check_sockets(settings: Settings) -> None:
         raise SettingsError("Invalid settings: uds and fd exclude each other; the server listens on one of them")
     if settings.tls_key and not settings.tls_cert:
         raise SettingsError("Invalid settings: tls_key needs tls_cert, the file of the certificate")
+
+
+def _check_proxies(settings: Settings) -> None:
+    """Refuse proxies that cannot be.
+
+    Raises:
+        SettingsError: names the first of them.
+    """
+    for name in settings.forwarded_allow_ips:
+        _check_proxy("forwarded_allow_ips", name)
+    if not settings.forwarded_allow_ips and not settings.uds:  # then uvicorn reads the variable
+        for name in os.environ.get("FORWARDED_ALLOW_IPS", "").split(","):
+            _check_proxy("the variable FORWARDED_ALLOW_IPS", name.strip())
+
+
+def _check_proxy(setting: str, name: str) -> None:
+    """Refuse what no proxy can have: uvicorn would take it as a text, and believe nobody.
+
+    Raises:
+        SettingsError: it is neither an address, a network, the path of a Unix socket, nor `*`.
+    """
+    import ipaddress
+
+    if name in ("", "*") or name.startswith(("/", "unix:")):
+        return
+    try:
+        if "/" in name:
+            ipaddress.ip_network(name)
+        else:
+            ipaddress.ip_address(name)
+    except ValueError:
+        hint = ""
+        with suppress(ValueError):
+            hint = f"; the network of that address is {ipaddress.ip_network(name, strict=False)}"
+        raise SettingsError(
+            f"Invalid settings: {setting}: {name!r} is no address of a proxy; give addresses or networks, such "
+            f"as 10.0.0.7, 10.0.0.0/8 or fd00::/8, the path of a Unix socket, or * for any{hint}"
+        ) from None
 
 
 def _trusted_proxies(settings: Settings) -> str:
@@ -426,6 +464,7 @@ def _server_options(settings: Settings, *, reload: bool) -> ServerOptions:
     _check_sockets(settings)
     if settings.auth_certificate_header:
         _check_trust(settings)
+    _check_proxies(settings)
     metrics = settings.metrics_path if settings.serves_metrics else ""
     limits = ConnectionLimits(
         header_timeout=settings.header_timeout,

@@ -218,3 +218,22 @@ def test_a_session_with_another_token_of_its_user(http: Http) -> None:
     for token in (second, first):
         reply = session.ask("tools/call", {"name": "depends", "arguments": {}}, authorization=token)
         assert text(reply) == "ada"
+
+
+WRONG_PARTS: dict[str, dict[str, Any]] = {
+    "scopes": {"scopes": [1]},
+    "bytes among scopes": {"scopes": ["read", b"write"]},
+    "a list among scopes": {"scopes": [["read"]]},
+    "no list of scopes": {"scopes": 5},
+    "issuer": {"issuer": 5},
+    "client_id": {"client_id": b"build"},
+    "claims": {"claims": [("sub", "ada")]},
+}
+
+
+@pytest.mark.parametrize("parts", WRONG_PARTS.values(), ids=WRONG_PARTS)
+def test_a_principal_of_wrong_types_is_refused(parts: dict[str, Any]) -> None:
+    """A verifier's mistake is found where it is made, and not where a tool is hidden from everybody."""
+    [name] = parts
+    with pytest.raises(TypeError, match=f"^{name} of a Principal"):
+        Principal("ada", **parts)

@@ -1,7 +1,9 @@
 """`uris.py`: URIs against templates, by the examples of RFC 6570 and by need (R-521, R-523)."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -119,26 +121,51 @@ def test_finds_a_way_whenever_there_is_one(tail: str) -> None:
     assert (found["x"] if found else None) == (max(ways, key=len) if ways else None)
 
 
-@pytest.mark.parametrize("text", ["-" * 8000, "a" * 8000, "a-" * 4000, "/" * 8000, "?" * 8000])
+def lines_run(work: Callable[[], object]) -> int:
+    """Return how many lines of Python some work runs."""
+    lines = 0
+
+    def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return trace
+
+    previous = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(previous)
+    return lines
+
+
+@pytest.mark.parametrize("tail", ["-", "a", "a-", "/", "?", "/x", "-/x"])
 @pytest.mark.parametrize(
-    "template", ["a://{a}{b}{c}-{d}{+e}{f}/x", "a://{a*}-{b*}-{c*}-{d*}/x", "a://{+a,b,c}-{d}/x"]
+    "template",
+    ["a://{a}{b}{c}-{d}{+e}{f}/x", "a://{a*}-{b*}-{c*}-{d*}/x", "a://{+a,b,c}-{d}/x", "a://{+a}/{+b}/{+c}/x{?d}"],
 )
-def test_takes_no_exponential_time(monkeypatch: pytest.MonkeyPatch, template: str, text: str) -> None:
-    """Each end of each part is tried a bounded number of times: a search of all combinations tries far more."""
-    cuts = 0
-
-    class CountedCut(uris._Cut):
-        def __new__(cls, *values: Any) -> Self:
-            nonlocal cuts
-            cuts += 1
-            assert cuts <= most, "more cuts than a search tries that enters no end twice"
-            return super().__new__(cls, *values)
-
+def test_matches_in_as_many_steps_whatever_the_length(template: str, tail: str) -> None:
+    """A long URI costs longer integers, and no more steps than a short one."""
     compiled = UriTemplate(template)
-    most = 2 * len(compiled._parts) * (len(text) + len("a://") + 1)
-    monkeypatch.setattr(uris, "_Cut", CountedCut)
-    compiled._last_cut(uris._Subject(f"a://{text}"))  # most of these lack a text, so that no search would begin
-    assert cuts > 0
+
+    def steps(length: int) -> int:
+        uri = f"a://{tail * ((length - len('a://')) // len(tail))}"
+        compiled.match(uri)  # tables of characters are made once
+        return lines_run(lambda: compiled._ends(uris._Subject(uri)))
+
+    assert steps(uris.MAX_URI_LENGTH) == steps(200)
+
+
+def test_matches_the_longest_values_of_a_long_uri() -> None:
+    """Three variables, each of which could end at any of 4,000 places."""
+    uri = "x://" + "/z" * 4000 + "/"
+    assert UriTemplate("x://{+a}/{+b}/{+c}/z{+d}").match(uri) == {
+        "a": "/z" * 3997,
+        "b": "z",
+        "c": "z",
+        "d": "/",
+    }
+    assert UriTemplate("x://{+a}/{+b}/{+c}/y").match(uri) is None
 
 
 ASTRAY = ["..", "../x", "x/..", "x/../y", "..\\x", "x\\..\\y", "/etc", "\\\\host", "C:/x", "c:\\x"]

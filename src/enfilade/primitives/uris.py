@@ -14,15 +14,14 @@ Two extensions of the RFC: `{x*}` also takes several segments of a path, and the
 any order.
 
 Easy to get wrong: time. A text can be divided between adjacent variables in many ways, and a regular expression
-would try them all. Here no part is tried twice up to the same position, so the work is bounded by the number of
-parts times the length of the URI. And a value is decoded only after it was cut out, so `%2F` separates nothing.
+would try them all. Here each part is looked at once, from the last to the first: all positions from which the
+rest of the template matches are the bits of one integer, so that a step is arithmetic on 1 KiB at most, whatever
+the URI is. And a value is decoded only after it was cut out, so `%2F` separates nothing.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote
@@ -159,21 +158,56 @@ class Variable(NamedTuple):
         return "," + (self.operator or "/") if self.exploded and self.operator in ("", "/", ".") else ","
 
 
+@lru_cache(maxsize=256)
+def _digits(characters: str) -> bytes:
+    """Return a table for `bytes.translate` that makes a one of some characters, and a zero of all others."""
+    return bytes(b"01"[chr(code) in characters] for code in range(256))
+
+
 class _Subject:
-    """The URI to match, with an index of the characters at which values end."""
+    """The URI to match. A set of positions in it is an integer: position `p` is the bit `length - p`."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._ends: dict[str, list[int]] = {}
+        self.length = len(text)
+        self._ascii = text.encode()  # its canonical form has no other characters
+        self._marks: dict[str, int] = {}
+
+    def marks(self, characters: str) -> int:
+        """Return the positions that have one of some characters."""
+        marks = self._marks.get(characters)
+        if marks is None:
+            marks = self._marks[characters] = int(self._ascii.translate(_digits(characters)), 2) << 1
+        return marks
+
+    def texts(self, text: str) -> int:
+        """Return the positions at which a text begins; all of them for an empty one."""
+        positions = (1 << self.length + 1) - 1
+        for offset, character in enumerate(text):
+            positions &= self.marks(character) << offset
+        return positions
+
+    def runs(self, stops: str, ends: int) -> int:
+        """Return the positions before any of `ends` without one of `stops` in between.
+
+        A carry of the addition goes through each run of other characters, from its lowest end on.
+        """
+        others = (1 << self.length + 1) - 2
+        if stops:
+            others &= ~self.marks(stops)
+        last = (ends << 1) & others
+        return ((others + last ^ others) | last) & others
 
     def end(self, stops: str, begin: int) -> int:
         """Return the first position from `begin` on that has one of `stops`, or the end of the text."""
-        ends = self._ends.get(stops)
-        if ends is None:
-            ends = [position for position, character in enumerate(self.text) if character in stops]
-            ends.append(len(self.text))
-            self._ends[stops] = ends
-        return ends[bisect_left(ends, begin)]
+        before = self.marks(stops) & ((2 << self.length - begin) - 1) if stops else 0
+        return self.length - before.bit_length() + 1 if before else self.length
+
+    def last(self, positions: int, most: int) -> int:
+        """Return the last of some positions that is at most `most`; -1 if there is none."""
+        least = self.length - most
+        remaining = positions >> least
+        return self.length - least - (remaining & -remaining).bit_length() + 1 if remaining else -1
 
 
 class _Text(NamedTuple):
@@ -181,10 +215,16 @@ class _Text(NamedTuple):
 
     text: str
 
-    def ways(self, subject: _Subject, start: int) -> Iterator[tuple[int, range]]:
-        if subject.text.startswith(self.text, start):
-            end = start + len(self.text)
-            yield start, range(end, end + 1)
+    def starts(self, subject: _Subject, ends: int) -> int:
+        """Return the positions at which the part can start so that it has one of `ends`."""
+        if ends == 1:  # the last text: only its own place counts
+            start = subject.length - len(self.text)
+            return 1 << len(self.text) if start >= 0 and subject.text.endswith(self.text) else 0
+        return (ends << len(self.text)) & subject.texts(self.text)
+
+    def cut(self, subject: _Subject, start: int, ends: int) -> tuple[int, int]:
+        """Return where the value begins and ends, in the way that is preferred, for a start that has a way."""
+        return start, start + len(self.text)
 
 
 class _Value(NamedTuple):
@@ -194,13 +234,17 @@ class _Value(NamedTuple):
     prefix: str
     stops: str
 
-    def ways(self, subject: _Subject, start: int) -> Iterator[tuple[int, range]]:
-        """Yield where the value can begin with the ends that it can have; the preferred way comes last."""
-        if self.variable.may_be_absent:
-            yield start, range(start, start + 1)
+    def starts(self, subject: _Subject, ends: int) -> int:
+        starts = (subject.runs(self.stops, ends) << len(self.prefix)) & subject.texts(self.prefix)
+        return starts | ends if self.variable.may_be_absent else starts
+
+    def cut(self, subject: _Subject, start: int, ends: int) -> tuple[int, int]:
         if subject.text.startswith(self.prefix, start):
             begin = start + len(self.prefix)
-            yield begin, range(begin + 1, subject.end(self.stops, begin) + 1)
+            end = subject.last(ends, subject.end(self.stops, begin))
+            if end > begin:
+                return begin, end
+        return start, start  # it is absent
 
 
 class _Query(NamedTuple):
@@ -209,10 +253,12 @@ class _Query(NamedTuple):
     first: str
     variables: tuple[Variable, ...]
 
-    def ways(self, subject: _Subject, start: int) -> Iterator[tuple[int, range]]:
-        end = subject.end("#", start)
-        if start == end or subject.text[start] == self.first:
-            yield start, range(end, end + 1)
+    def starts(self, subject: _Subject, ends: int) -> int:
+        ends &= subject.marks("#") | 1
+        return ends | (subject.runs("#", ends) & subject.marks(self.first))
+
+    def cut(self, subject: _Subject, start: int, ends: int) -> tuple[int, int]:
+        return start, subject.end("#", start)
 
     def members(self, query: str, any_query: bool) -> dict[str, str] | None:
         """Return the members by name; None if one is unknown, or occurs twice and is not exploded."""
@@ -227,15 +273,6 @@ class _Query(NamedTuple):
             # A member for each item of an exploded list is the same as one member with all of them.
             members[name] = f"{members[name]},{value}" if name in members else value
         return members
-
-
-class _Cut(NamedTuple):
-    """One part of a match, linked to the previous one."""
-
-    part: int
-    begin: int
-    end: int
-    previous: _Cut | None
 
 
 class UriTemplate:
@@ -282,12 +319,15 @@ class UriTemplate:
         text = canonical(uri)
         if not self._has_texts(text):
             return None
-        cut = self._last_cut(_Subject(text))
-        if cut is None:
+        subject = _Subject(text)
+        ends = self._ends(subject)
+        if ends is None:
             return None
         values: dict[str, str] = {}
-        while cut is not None:
-            part, raw = self._parts[cut.part], text[cut.begin : cut.end]
+        position = 0
+        for part, following in zip(self._parts, ends, strict=True):
+            begin, position = part.cut(subject, position, following)
+            raw = text[begin:position]
             if isinstance(part, _Query):
                 members = part.members(raw, any_query)
                 if members is None:
@@ -295,7 +335,6 @@ class UriTemplate:
                 values.update(members)
             elif isinstance(part, _Value) and raw:
                 values[part.variable.name] = raw
-            cut = cut.previous
         return {name: values[name] for name in self.variables if name in values}
 
     def _has_texts(self, uri: str) -> bool:
@@ -310,31 +349,19 @@ class UriTemplate:
             end = begin + len(text)
         return True
 
-    def _last_cut(self, subject: _Subject) -> _Cut | None:
-        """Return the last part of a match of the whole URI, values as long as they can be; None without one."""
-        waiting: list[tuple[int, int, Iterator[int], _Cut | None]] = []  # with the ends to try, longest first
-        lowest: dict[tuple[int, int], int] = {}
-
-        def enter(part: int, start: int, previous: _Cut | None) -> None:
-            for begin, ends in self._parts[part].ways(subject, start):
-                # Ends that were tried from an earlier start within the same run of characters lead nowhere.
-                stop = lowest.get((part, ends.stop), ends.stop)
-                lowest[part, ends.stop] = min(ends.start, stop)
-                waiting.append((part, begin, reversed(range(ends.start, stop)), previous))
-
-        enter(0, 0, None)
-        while waiting:
-            part, begin, ends, previous = waiting[-1]
-            end = next(ends, None)
-            if end is None:
-                waiting.pop()
-                continue
-            cut = _Cut(part, begin, end, previous)
-            if cut.part + 1 < len(self._parts):
-                enter(cut.part + 1, cut.end, cut)
-            elif cut.end == len(subject.text):
-                return cut
-        return None
+    def _ends(self, subject: _Subject) -> list[int] | None:
+        """Return where each part may end so that the remaining parts match; None if the URI does not match."""
+        ends = [1]
+        for part in reversed(self._parts[1:]):
+            starts = part.starts(subject, ends[-1])
+            if not starts:
+                return None
+            ends.append(starts)
+        # The first part is the text with the scheme, which the URI begins with.
+        if not ends[-1] >> subject.length - len(self._texts[0]) & 1:
+            return None
+        ends.reverse()
+        return ends
 
     # -- reading the template ----------------------------------------------------------------------------------
 

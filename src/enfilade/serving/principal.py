@@ -31,8 +31,9 @@ class Principal:
             another one (R-610); only a token exchange may use it.
 
     Raises:
-        TypeError, ValueError: the subject is no text or is empty, `scopes` is one text, `expires_at` is no finite
-            number, or `claims` are nested too deeply to be copied.
+        TypeError, ValueError: the subject is no text or is empty, issuer or client id are no texts, `scopes` are
+            one text or not all texts, `expires_at` is no finite number, or `claims` are no mapping of names or
+            are nested too deeply to be copied.
     """
 
     subject: str
@@ -52,6 +53,11 @@ class Principal:
             raise TypeError(f"the subject of a Principal is a text, not {type(self.subject).__name__}")
         if not self.subject:
             raise ValueError("the subject of a Principal is empty; leave the principal out for nobody")
+        for name, value in (("issuer", self.issuer), ("client_id", self.client_id)):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{name} of a Principal is a text or None, not {type(value).__name__}")
+        if not isinstance(self.claims, Mapping):
+            raise TypeError(f"claims of a Principal are a mapping of names, not {type(self.claims).__name__}")
         if self.expires_at is not None and not is_finite(self.expires_at):
             raise ValueError(f"expires_at of a Principal is a finite number or None, not {self.expires_at!r}")
         object.__setattr__(self, "scopes", _scopes(self.scopes))
@@ -145,4 +151,11 @@ class Claims(Mapping[str, Any]):
 def _scopes(scopes: Iterable[str]) -> frozenset[str]:
     if isinstance(scopes, str):
         raise TypeError(f"scopes are a list of texts: scopes=[{scopes!r}]")
-    return frozenset(scopes)
+    if not isinstance(scopes, Iterable):
+        raise TypeError(f"scopes of a Principal are a list of texts, not {type(scopes).__name__}")
+    checked: list[str] = []
+    for scope in scopes:  # before the set is made, as a list has no hash
+        if not isinstance(scope, str):
+            raise TypeError(f"scopes of a Principal are texts, and one of them is {type(scope).__name__}")
+        checked.append(scope)
+    return frozenset(checked)

@@ -129,6 +129,10 @@ def test_multiples_are_decimal() -> None:
     assert SchemaChecker({"multipleOf": 0.1}).problems(0.25)
 
 
+LOGIN = {
+    "type": "object",
+    "properties": {"user": {"type": "string"}, "password": {"type": "string", "format": "password"}},
+}
 PERSON = {
     "type": "object",
     "properties": {
@@ -136,19 +140,38 @@ PERSON = {
         "key": {"type": "string", "writeOnly": True, "maxLength": 2},
         "tags": {"type": "array", "items": {"enum": ["a", "b"]}},
         "where": {"anyOf": [{"type": "object", "required": ["x"]}, {"type": "string"}]},
+        "login": LOGIN,
+        "either": {"anyOf": [LOGIN, {"type": "integer"}]},
+        "sealed": {"type": "object", "writeOnly": True, "properties": {"a": {"type": "string"}}},
     },
     "required": ["name"],
     "additionalProperties": False,
 }
 PROBLEMS = {
     "missing": ({}, '"name" is missing (expected string)'),
-    "unknown": ({"name": "ab", "age": 1}, '"age" is not known here (it takes: name, key, tags, where)'),
+    "unknown": (
+        {"name": "ab", "age": 1},
+        '"age" is not known here (it takes: name, key, tags, where, login, either, sealed)',
+    ),
     "type": ({"name": 1}, '"name" should be string, got integer 1'),
     "length": ({"name": "a"}, '"name" should have at least 2 characters, got string "a"'),
     "choice": ({"name": "ab", "tags": ["a", "c"]}, '"tags[1]" should be "a" or "b", got string "c"'),
     "secret": ({"name": "ab", "key": "abc"}, '"key" should have at most 2 characters, got string'),
     "only alternative": ({"name": "ab", "where": {}}, '"where.x" is missing'),
     "no alternative": ({"name": "ab", "where": 5}, '"where" should be object or string, got integer 5'),
+    "text for an object with a secret": (
+        {"name": "ab", "login": "hunter2"},
+        '"login" should be object, got string',
+    ),
+    "text for one of several with a secret": (
+        {"name": "ab", "either": "hunter2"},
+        '"either" should be object or integer, got string',
+    ),
+    "member of a secret": ({"name": "ab", "sealed": {"a": 77}}, '"sealed.a" should be string, got integer'),
+    "member beside a secret": (
+        {"name": "ab", "login": {"user": 5}},
+        '"login.user" should be string, got integer 5',
+    ),
     "root": ([], "the value should be object, got array"),
 }
 

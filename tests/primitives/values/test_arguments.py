@@ -293,6 +293,16 @@ def secret(key: SecretStr, other: SecretStr | None = None) -> None:
     """Take a secret."""
 
 
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+    port: int = 1
+
+
+def log_in(login: Login, more: list[Login] = [], either: Login | int = 1) -> None:
+    """Take what has a secret in it."""
+
+
 def union(x: int | list[int]) -> None:
     """Take either."""
 
@@ -336,6 +346,28 @@ COMPLAINTS = {
         {"key": "a", "other": 98765},
         '"other" should be string (password) or null, got integer',
     ),
+    "text for an object with a secret": (log_in, {"login": "hunter2"}, '"login" should be object, got string'),
+    "text for an array with secrets": (
+        log_in,
+        {"login": {"user": "a", "password": "b"}, "more": "hunter2"},
+        '"more" should be array of object, got string',
+    ),
+    "text for an item with a secret": (
+        log_in,
+        {"login": {"user": "a", "password": "b"}, "more": ["hunter2"]},
+        '"more[0]" should be object, got string',
+    ),
+    "text for one of several with a secret": (
+        log_in,
+        {"login": {"user": "a", "password": "b"}, "either": "hunter2"},
+        '"either" should be object or integer, got string',
+    ),
+    "member beside a secret": (
+        log_in,
+        {"login": {"user": "a", "password": "b", "port": "x"}},
+        '"login.port" should be integer, got string "x"',
+    ),
+    "text for all with a secret in it": (log_in, "hunter2", "they should be an object, got string"),
     "array": (add, [1, 2], "they should be an object, got array"),
     "text": (add, "{}", 'they should be an object, got string "{}"'),
 }

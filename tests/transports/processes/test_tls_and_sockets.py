@@ -1,5 +1,6 @@
 """TLS, Unix sockets, inherited sockets and systemd, by real `enfilade run` processes of one and four workers."""
 
+import asyncio
 import http.client
 import os
 import signal
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from enfilade.transports.processes.listeners import ListenError, inherited
+from enfilade.transports.processes.tls import RenewedCertificate, TlsFiles
 from support.http_client.connection import BOTH, INITIALIZE
 from support.servers.processes import ROOT, enfilade_command, environment, free_port
 from support.waiting import eventually
@@ -205,6 +207,63 @@ def test_tls_and_a_renewed_certificate(folder: Path, workers: str) -> None:
         assert "opensesame" not in server.output
         assert got(open_connection) == '["https","127.0.0.1",""]'
         assert server.stop() == (0 if workers == "4" else -signal.SIGTERM)
+
+
+class RacingFiles(TlsFiles, frozen=True):
+    """Files that change again right after a complete pair was read from them."""
+
+    replacement: bytes = b""
+
+    def context(self) -> ssl.SSLContext:
+        context = super().context()
+        Path(self.certificate).write_bytes(self.replacement)  # the certificate of a third pair, without its key
+        return context
+
+
+@pytest.mark.anyio
+async def test_a_renewal_that_goes_on_while_it_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the files have between a check and its use, each connection gets a complete pair."""
+    first, second, third = (certificate(tmp_path, name) for name in ("first", "second", "third"))
+    served = tmp_path / "served.crt", tmp_path / "served.key"
+
+    def put(pair: tuple[Path, Path]) -> None:
+        for source, target in zip(pair, served, strict=True):
+            target.write_bytes(source.read_bytes())
+
+    put(first)
+    files = RacingFiles(certificate=str(served[0]), key=str(served[1]), replacement=third[0].read_bytes())
+    context = TlsFiles(certificate=files.certificate, key=files.key).context()
+    renewal = RenewedCertificate(files, context)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+
+    async def offers(pair: tuple[Path, Path], name: str | None = "localhost") -> bool:
+        trusting = ssl.create_default_context(cafile=str(pair[0]))
+        trusting.check_hostname = name is not None
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname=name or "")
+        except ssl.SSLError:
+            return False
+        writer.close()
+        return True
+
+    async with server:
+        assert await offers(first)
+        put(second)
+        await renewal.check()
+        assert await offers(second)
+        assert await offers(second, name=None)
+        await renewal.check()  # half of the third pair
+        assert "is not taken" in caplog.text
+        assert await offers(second)
+        served[0].unlink()
+        served[0].mkdir()  # no file any more
+        await renewal.check()
+        assert await offers(second)
+        served[0].rmdir()
+        put(third)
+        await renewal.check()
+        assert await offers(third)
 
 
 def test_certificates_that_cannot_be_used(folder: Path) -> None:

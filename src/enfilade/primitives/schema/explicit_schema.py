@@ -101,7 +101,7 @@ class ExplicitSchemaReader:
             raise self._error(unreadable_json(error)) from None
         if values is None:
             return {}
-        check_is_object(values, "tool", self._tool_name)
+        check_is_object(values, "tool", self._tool_name, self.schema)
         return values
 
     def _error(self, text: str) -> ArgumentsError:

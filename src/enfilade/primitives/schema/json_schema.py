@@ -17,7 +17,15 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from enfilade.primitives.schema.references import MISSING, Step, branches_of, descend, follow, value_at
+from enfilade.primitives.schema.references import (
+    MISSING,
+    Step,
+    descend,
+    follow,
+    has_secret,
+    is_marked_secret,
+    value_at,
+)
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError, Validator
@@ -44,6 +52,9 @@ _PHRASES: Final = {
 # Errors that show that an alternative was not meant, the surest first.
 _MISMATCH_SIGNS: Final = (("const", "enum"), ("required", "const", "enum"), ("additionalProperties",))
 _MAX_ALTERNATIVES: Final = 4
+
+#: Keywords whose schemas are about the same value as the schema that has them.
+_SAME_VALUE: Final = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 
 
 class Problem(NamedTuple):
@@ -117,12 +128,20 @@ class SchemaChecker:
                 phrase = unknown_member(name, owner, schema.get("properties") or (), error.instance)
                 yield Problem((*path, name), phrase)
         elif keyword in ("anyOf", "oneOf") and hasattr(kind, "context"):
-            yield from self._no_alternative(path, kind.context, schema, error.instance)
+            yield from self._no_alternative(path, kind.context, schema, error.instance, self._is_secret(error))
         else:
-            yield Problem(path, self._phrase(keyword, schema, error.instance))
+            yield Problem(path, self._phrase(keyword, schema, error.instance, self._is_secret(error)))
 
-    def _phrase(self, keyword: str, schema: Mapping[str, Any], value: Any) -> str:
-        got = f"got {describe_value(value, secret=is_secret(schema, self._schema))}"
+    def _is_secret(self, error: ValidationError) -> bool:
+        """Return whether the value of an error must not be shown, by its schema and those around that."""
+        steps = list(error.schema_path[:-1])
+        while steps and (steps[-1] in _SAME_VALUE or (len(steps) > 1 and steps[-2] in _SAME_VALUE)):
+            del steps[-1]
+        around = (self._at(steps[:end]) for end in range(len(steps)))
+        return is_secret(self._at(steps), self._schema) or any(map(is_marked_secret, around))
+
+    def _phrase(self, keyword: str, schema: Mapping[str, Any], value: Any, secret: bool) -> str:
+        got = f"got {describe_value(value, secret=secret)}"
         if keyword in LIMITS:
             return f"should {limit_phrase(keyword, schema.get(keyword))}, {got}"
         if keyword in _PHRASES:
@@ -132,7 +151,7 @@ class SchemaChecker:
         return f"is not allowed here, {got}"
 
     def _no_alternative(
-        self, path: tuple[Step, ...], context: Any, schema: Mapping[str, Any], value: Any
+        self, path: tuple[Step, ...], context: Any, schema: Mapping[str, Any], value: Any, secret: bool
     ) -> Iterator[Problem]:
         """Yield the problems of the only alternative of the value's kind, or one that sums up all of them."""
         if any(not errors for errors in context):
@@ -157,9 +176,7 @@ class SchemaChecker:
             return
         branches = schema.get("anyOf") or schema.get("oneOf") or []
         expected = expectation({"anyOf": branches}, self._schema) or "one of its alternatives"
-        yield Problem(
-            path, f"should be {expected}, got {describe_value(value, secret=is_secret(schema, self._schema))}"
-        )
+        yield Problem(path, f"should be {expected}, got {describe_value(value, secret=secret)}")
 
     def _sentences(self, errors: list[ValidationError]) -> Iterator[str]:
         return (str(problem) for error in errors for problem in self._problems(error))
@@ -398,13 +415,12 @@ def limit_phrase(keyword: str, limit: object) -> str:
 
 
 def is_secret(schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> bool:
-    """Return whether values of this schema must not be shown; an unknown schema counts as secret."""
-    if schema is None:
-        return True
-    if schema.get("writeOnly") or schema.get("format") == "password":
-        return True
-    branches = [follow(branch, root) for branch in branches_of(schema)]
-    return any(branch.get("writeOnly") or branch.get("format") == "password" for branch in branches)
+    """Return whether values of this schema must not be shown; an unknown schema counts as secret.
+
+    So does one of an object or array with a secret in it, since that secret is in what came in its place, such as
+    a text.
+    """
+    return schema is None or has_secret(schema, root)
 
 
 def _literal(value: Any) -> str:

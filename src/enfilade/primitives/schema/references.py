@@ -186,6 +186,22 @@ def branches_of(schema: Schema) -> tuple[Any, ...]:
     return (*schema.get("anyOf", ()), *schema.get("oneOf", ()))
 
 
+def is_marked_secret(schema: Schema) -> bool:
+    """Return whether a schema itself says that its values are secret."""
+    return bool(schema.get("writeOnly")) or schema.get("format") == "password"
+
+
+def has_secret(schema: Any, root: Schema, seen: set[int] | None = None) -> bool:
+    """Return whether a schema, or one that it leads to, is that of a secret."""
+    seen = set() if seen is None else seen
+    if not isinstance(schema, Mapping) or id(schema) in seen:
+        return False
+    seen.add(id(schema))
+    if is_marked_secret(schema) or ("$ref" in schema and has_secret(follow(schema, root), root, seen)):
+        return True
+    return any(has_secret(inner, root, seen) for _, inner in subschemas(schema))
+
+
 def value_at(value: Any, path: Iterable[Step]) -> Any:
     """Return the value at a path; `MISSING` if there is none."""
     for step in path:

@@ -40,7 +40,7 @@ from enfilade.primitives.registration_checks import (
 from enfilade.primitives.schema.annotations import allows_none
 from enfilade.primitives.schema.core_nodes import AnnotationError
 from enfilade.primitives.schema.core_schemas import for_arguments, validator_of
-from enfilade.primitives.schema.json_schema import describe_value, format_path
+from enfilade.primitives.schema.json_schema import describe_value, format_path, is_secret
 from enfilade.primitives.schema.keyword_values import refuse_wrong_keywords
 from enfilade.primitives.schema.mcp_headers import check_headers, write_out_headers
 from enfilade.primitives.schema.portable import portable
@@ -194,7 +194,7 @@ class ArgumentReader:
         if arguments.strip() == b"null":
             return self.read(None)
         if arguments.lstrip()[:1] == b"[":
-            check_is_object([], self._kind, self._name)  # before a long array is built for nothing
+            check_is_object([], self._kind, self._name, self.schema)  # before a long array is built for nothing
         unlisted = error.error_count() if error.error_count() > _MOST_ERRORS else 0
         if unlisted:
             error, validate = self._first_errors(arguments, error), self._validate_large
@@ -202,7 +202,7 @@ class ArgumentReader:
             values = from_json(arguments)
         except ValueError as unreadable:
             raise self._error([unreadable_json(unreadable)]) from None
-        check_is_object(values, self._kind, self._name)
+        check_is_object(values, self._kind, self._name, self.schema)
         for _ in _repairs.rounds(len(arguments)):
             if error.error_count() > _MOST_ERRORS:
                 break
@@ -279,16 +279,15 @@ def unreadable_json(error: ValueError) -> str:
     return f"they are not valid JSON: {error}"
 
 
-def check_is_object(values: Any, kind: str, name: str) -> None:
-    """Check that arguments are an object.
+def check_is_object(values: Any, kind: str, name: str, schema: Mapping[str, Any]) -> None:
+    """Check that arguments are an object, with a schema that says whether what came in its place may be shown.
 
     Raises:
         NotAnObjectError: says what they are.
     """
     if not isinstance(values, dict):
-        raise NotAnObjectError(
-            f'Invalid arguments for {kind} "{name}": they should be an object, got {describe_value(values)}'
-        )
+        got = describe_value(values, secret=is_secret(schema, schema))
+        raise NotAnObjectError(f'Invalid arguments for {kind} "{name}": they should be an object, got {got}')
 
 
 class StringReader(ArgumentReader):

@@ -14,7 +14,7 @@ faults are within that object, and the string is none of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, cast
 
@@ -40,6 +40,7 @@ from enfilade.primitives.schema.references import (
     branches_of,
     descend,
     follow,
+    is_marked_secret,
     types_of,
     value_at,
 )
@@ -228,13 +229,21 @@ class _Sentences:
         return ""
 
     def _is_secret(self, path: tuple[Step, ...]) -> bool:
-        """Return whether the value at a path, or one that it is in, is secret."""
-        return any(is_secret(self._schemas.at(path[:end]), self._schema) for end in range(1, len(path) + 1))
+        """Return whether the value at a path, one that it is in, or one that could be in it, is secret."""
+        around = (self._schemas.at(path[:end]) for end in range(1, len(path)))
+        return is_secret(self._schemas.at(path), self._schema) or any(
+            schema is None or is_marked_secret(schema) or any(map(is_marked_secret, self._branches(schema)))
+            for schema in around
+        )
+
+    def _branches(self, schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        return (follow(branch, self._schema) for branch in branches_of(schema))
 
     def _of_root(self, fault: Fault) -> str:
         if fault.kind in _BY_AUTHOR:
             return f"together they {_phrase(fault, self._arguments).replace('is', 'are', 1)}"
-        got = f"they should be an object, got {describe_value(self._arguments)}"
+        came = describe_value(self._arguments, secret=is_secret(self._schema, self._schema))
+        got = f"they should be an object, got {came}"
         return fault.message.replace("Input should be an object", got)
 
     def _expected(self, path: tuple[Step, ...]) -> str:

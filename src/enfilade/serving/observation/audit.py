@@ -27,7 +27,7 @@ from msgspec import Raw
 
 from enfilade.counters import count
 from enfilade.primitives.schema.json_schema import json_type
-from enfilade.primitives.schema.references import follow, subschemas
+from enfilade.primitives.schema.references import follow, has_secret, is_marked_secret
 from enfilade.primitives.schema.signature import is_async
 from enfilade.serving.failures import DeadlineError, LimitedLog
 from enfilade.serving.observation.audit_writer import (
@@ -298,7 +298,7 @@ def masked_arguments(arguments: Mapping[str, Any], schema: Schema) -> dict[str, 
         schema: of the arguments of the tool.
     """
     properties = schema.get("properties", {})
-    if not _has_secret(schema, schema, set()):
+    if not has_secret(schema, schema):
         return {name: value if name in properties else MASK for name, value in arguments.items()}
     return {
         name: _masked(value, [properties[name]] if name in properties else [], schema)
@@ -311,9 +311,9 @@ def _masked(value: Any, schemas: list[Any], root: Schema) -> Any:
     if value is None:
         return None
     branches = [branch for schema in schemas for branch in _branches(schema, root, 0)]
-    if not branches or any(map(_is_marked, branches)):
+    if not branches or any(map(is_marked_secret, branches)):
         return MASK
-    if not any(_has_secret(branch, root, set()) for branch in branches):
+    if not any(has_secret(branch, root) for branch in branches):
         return value
     if isinstance(value, dict):
         return {name: _masked(member, _of_member(name, branches), root) for name, member in value.items()}
@@ -334,20 +334,6 @@ def _branches(schema: Any, root: Schema, depth: int) -> Iterator[Schema]:
         for union in _UNIONS:
             for branch in written.get(union) or ():
                 yield from _branches(branch, root, depth + 1)
-
-
-def _is_marked(schema: Schema) -> bool:
-    return bool(schema.get("writeOnly")) or schema.get("format") == "password"
-
-
-def _has_secret(schema: Any, root: Schema, seen: set[int]) -> bool:
-    """Return whether a schema, or one that it leads to, is that of a secret."""
-    if not isinstance(schema, Mapping) or id(schema) in seen:
-        return False
-    seen.add(id(schema))
-    if _is_marked(schema) or ("$ref" in schema and _has_secret(follow(schema, root), root, seen)):
-        return True
-    return any(_has_secret(inner, root, seen) for _, inner in subschemas(schema))
 
 
 def _of_member(name: str, branches: list[Schema]) -> list[Any]:
