@@ -310,8 +310,23 @@ class HttpHead(Protocol):
     """What a handler can see of the HTTP request that brought a message."""
 
     @property
+    def method(self) -> str:
+        """The HTTP method, in upper case."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The path, decoded."""
+        ...
+
+    @property
     def version(self) -> str:
         """The version of HTTP: `1.1`."""
+        ...
+
+    @property
+    def fields(self) -> Mapping[bytes, bytes] | None:
+        """The headers by their names, once they were read; None before."""
         ...
 
     @property

@@ -12,7 +12,6 @@ sent as it is; any other exception is logged under an id, and the client reads t
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -157,9 +156,8 @@ class Dispatcher:
     def observe(self, observation: "Observation") -> None:
         """Have requests observed; called once, after all methods are registered and before the first request."""
         self.observation = observation
-        chain = self._chain
-        self._chain = observation.link_handlers(self._handlers) if chain is None else observation.link(chain)
-        self._ready = {method: partial(_observed, observation, ready) for method, ready in self._ready.items()}
+        if observation.audit is not None:
+            self._chain = observation.audit.link(self._chain or self._handle)
 
     def _with_checks(self, chain: MethodHandler) -> MethodHandler:
         async def checked(request: Request) -> Message:
@@ -208,9 +206,12 @@ class Dispatcher:
         """
         try:
             ready = self._ready.get(request.method)
-            if ready is not None and (prepared := ready(request)) is not None:
+            prepared = None if ready is None else ready(request)
+            if prepared is None:
+                request.channel.asker.open(request)
+            record = None if self.observation is None else self.observation.begin(request)
+            if prepared is not None:
                 return prepared
-            request.channel.asker.open(request)
             try:
                 result = await (self._chain or self._handlers[request.method])(request)
             except BaseException as error:
@@ -218,26 +219,28 @@ class Dispatcher:
                 if ended is None or ends_more(error):
                     raise
             else:
+                if record is not None:
+                    record.result = result
                 if request.asking is None or (ended := _ended_round(request)) is None:
                     return self.render(result, request.peer.revision)
             # The result are the questions, whatever the handler made of its cancellation.
-            questions = ended.result()
-            if request.record is not None:
-                request.record.questions = len(getattr(questions, "input_requests", None) or ())
-            return self.render(questions, request.peer.revision)
+            return self._render_questions(ended, request)
         except RpcError:
             raise
         except BaseException as error:
             if not is_failure(error, request):
                 raise
-            failure = single_error(error)
-            if isinstance(failure, MissingCapabilityError | AnswerError):
-                raise protocol_error(failure) from None
-            raise masked(error, f"{request.method} failed", request.failure_redaction) from None
+            raise _error_of(error, request) from None
         finally:
             request.finish()
             if request.asking is not None and request.asking.round is not None:
                 request.asking.round.close()
+
+    def _render_questions(self, ended: Round, request: Request) -> bytes:
+        questions = ended.result()
+        if request.record is not None:
+            request.record.questions = len(getattr(questions, "input_requests", None) or ())
+        return self.render(questions, request.peer.revision)
 
     async def respond(self, request: Request) -> tuple[bytes | None, RpcError | None]:
         """Run a client's request and return its one outcome, as a whole JSON-RPC response.
@@ -269,7 +272,10 @@ class Dispatcher:
 
     async def call(self, request: Request) -> Message:
         """Run a request that a handler made, through the same middleware as a client's."""
-        return await (self._chain or self._handle)(request)
+        call_next = self._chain or self._handle
+        if self.observation is None:
+            return await call_next(request)
+        return await self.observation.run_chained(request, call_next)
 
     async def _handle(self, request: Request) -> Message:
         return await self._handlers[request.method](request)
@@ -288,11 +294,12 @@ class Dispatcher:
         return encode(msgspec.structs.replace(result, meta=merged), revision)
 
 
-def _observed(observation: "Observation", ready: Ready, request: Request) -> bytes | None:
-    prepared = ready(request)
-    if prepared is not None:
-        observation.begin(request)
-    return prepared
+def _error_of(error: BaseException, request: Request) -> RpcError:
+    """Return the outcome of a request whose handler has failed, which is logged unless the client is at fault."""
+    failure = single_error(error)
+    if isinstance(failure, MissingCapabilityError | AnswerError):
+        return protocol_error(failure)
+    return masked(error, f"{request.method} failed", request.failure_redaction)
 
 
 def _ended_round(request: Request) -> Round | None:

@@ -3,7 +3,7 @@
 https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -37,19 +37,8 @@ class AsgiExchange(msgspec.Struct, eq=False):
     _receive: Receive
     _send: Send
     principal: "Principal | None" = None
-
-    def recorded(self, record: "RequestRecord", id_header: tuple[bytes, bytes]) -> "RecordedAsgiExchange":
-        """Return what takes the place of this exchange; see `HttpExchange`."""
-        return RecordedAsgiExchange(
-            self.method,
-            self.headers,
-            self.scope,
-            self._receive,
-            self._send,
-            self.principal,
-            record=record,
-            id_header=id_header,
-        )
+    fields: Mapping[bytes, bytes] | None = None
+    record: "RequestRecord | None" = None
 
     @property
     def client(self) -> tuple[str, int | None] | None:
@@ -73,13 +62,16 @@ class AsgiExchange(msgspec.Struct, eq=False):
 
     def forget_head(self) -> None:
         kept = ("client", "http_version")
-        self.headers, self.scope = (), {name: self.scope[name] for name in kept if name in self.scope}
+        self.headers, self.fields = (), None
+        self.scope = {name: self.scope[name] for name in kept if name in self.scope}
 
     async def read(self) -> tuple[bytes, bool]:
         message = await self._receive()
         chunk: bytes = message.get("body", b"")
         if not chunk and message["type"] == "http.disconnect":
             raise DisconnectedError
+        if self.record is not None:
+            self.record.bytes_in += len(chunk)
         return chunk, message.get("more_body", False)
 
     def expect_body(self, digest: bytes, refusal: Exception) -> None:
@@ -114,45 +106,20 @@ class AsgiExchange(msgspec.Struct, eq=False):
         self._send = adding
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
+        if self.record is not None:
+            headers = self.record.note_response(status, len(body), headers)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Headers) -> None:
+        if self.record is not None:
+            headers = self.record.note_response(status, 0, headers)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, chunk: bytes, *, is_last: bool) -> None:
+        if self.record is not None:
+            self.record.bytes_out += len(chunk)
         await self._send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
-
-
-class RecordedAsgiExchange(AsgiExchange, eq=False, kw_only=True):
-    """An `AsgiExchange` whose request is recorded: it takes the place of the one that the application made."""
-
-    record: "RequestRecord"
-    id_header: tuple[bytes, bytes]
-
-    async def read(self) -> tuple[bytes, bool]:
-        message = await self._receive()
-        chunk: bytes = message.get("body", b"")
-        if not chunk and message["type"] == "http.disconnect":
-            raise DisconnectedError
-        self.record.bytes_in += len(chunk)
-        return chunk, message.get("more_body", False)
-
-    async def send(self, status: int, headers: Headers, body: bytes) -> None:
-        record, send = self.record, self._send
-        record.status = status
-        record.bytes_out += len(body)
-        headers = [*headers, self.id_header]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    async def start(self, status: int, headers: Headers) -> None:
-        self.record.status = status
-        await super().start(status, [*headers, self.id_header])
-
-    async def write(self, chunk: bytes, *, is_last: bool) -> None:
-        self.record.bytes_out += len(chunk)
-        await super().write(chunk, is_last=is_last)
 
 
 def authenticated_user(scope: Scope) -> str | None:

@@ -4,7 +4,7 @@
 the head, the body in chunks and the disconnect, and writes a response in one piece or in chunks.
 """
 
-from collections.abc import Coroutine, MutableMapping, Sequence
+from collections.abc import Coroutine, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class HttpRequest(Protocol):
     @principal.setter
     def principal(self, principal: "Principal") -> None: ...
 
+    #: The headers by their names, once they were read; None before.
+    fields: Mapping[bytes, bytes] | None
+
     def forget_head(self) -> None:
         """Free all of the head but `client`: a stream that is open for long does not need it."""
         ...
@@ -116,11 +119,6 @@ class HttpResponse(Protocol):
 class HttpExchange(HttpRequest, HttpResponse, Protocol):
     """A request with its response."""
 
-    def recorded(self, record: "RequestRecord", id_header: tuple[bytes, bytes]) -> "HttpExchange":
-        """Return what takes the place of this exchange, since its request is recorded.
-
-        Args:
-            record: gets the status of the response and the sizes of both bodies.
-            id_header: is added to the headers of the response; it has the id of the record.
-        """
-        ...
+    #: Gets the status of the response and the sizes of both bodies, and adds its id to the headers of the
+    #: response; None if nobody records the request.
+    record: "RequestRecord | None"

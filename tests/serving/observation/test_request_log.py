@@ -13,7 +13,7 @@ from enfilade.serving.request import Request
 
 def ended(parent: RequestRecord | None = None) -> RequestRecord:
     now = time.perf_counter()
-    record = RequestRecord(transport="http", request_id="id", started=now, ended=now, parent=parent)
+    record = RequestRecord("http", now, ended=now, parent=parent)
     record.request = Request(1, "ping", None, Peer(revision="2025-11-25"), Channel())
     record.is_dispatched = True
     return record

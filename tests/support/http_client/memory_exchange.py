@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 from enfilade.serving.observation.record import RequestRecord
@@ -33,6 +33,8 @@ class MemoryExchange:
     path, query = "/mcp", b""
     client: tuple[str, int | None] | None = ("127.0.0.1", 50000)
     principal: Principal | None = None
+    fields: Mapping[bytes, bytes] | None = None
+    record: RequestRecord | None = None
 
     def __init__(
         self,
@@ -61,9 +63,6 @@ class MemoryExchange:
 
     def add_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_headers |= {name.decode(): value.decode() for name, value in headers}
-
-    def recorded(self, record: RequestRecord, id_header: tuple[bytes, bytes]) -> "MemoryExchange":
-        raise AssertionError("nobody observes requests here")
 
     # -- the request -------------------------------------------------------------------------------------------
 

@@ -5,15 +5,15 @@ Easy to get wrong: an observer that fails. It fails neither the request nor the 
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter as _now
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from enfilade.serving.channel import HttpHead, Peer
 from enfilade.serving.failures import ends_more, log_safely
 from enfilade.serving.observation.current import current_record
-from enfilade.serving.observation.record import RequestRecord, accepted_request_id, new_request_id
+from enfilade.serving.observation.record import RequestRecord
 from enfilade.serving.request import Request
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
 from enfilade.wire.message import Message
@@ -78,6 +78,7 @@ class Observation:
         self.audit = audit
         self._begin = [observer.begin for observer in observers if not isinstance(observer, EndObserver)]
         self._end = [observer.end for observer in observers]
+        self._close = self.end
         self._end_resumption = [
             observer.end_resumption for observer in observers if isinstance(observer, ResumptionObserver)
         ]
@@ -86,27 +87,11 @@ class Observation:
 
     def open(self, transport: str, bytes_in: int = 0) -> RequestRecord:
         """Open the record of a request that has arrived without HTTP."""
-        return RequestRecord(
-            transport=transport,
-            request_id=new_request_id(),
-            started=time.perf_counter(),
-            bytes_in=bytes_in,
-            on_close=self.end,
-        )
+        return RequestRecord(transport, _now(), self._close, bytes_in=bytes_in)
 
-    def open_http(self, transport: str, http: HttpHead, method: str) -> RequestRecord:
+    def open_http(self, http: HttpHead) -> RequestRecord:
         """Open the record of an HTTP request that has arrived."""
-        fields = dict(http.headers)
-        given = fields.get(b"x-request-id")
-        return RequestRecord(
-            transport=transport,
-            request_id=new_request_id() if given is None else accepted_request_id(given) or new_request_id(),
-            started=time.perf_counter(),
-            http=http,
-            http_method=method,
-            fields=fields,
-            on_close=self.end,
-        )
+        return RequestRecord("http", _now(), self._close, http)
 
     @contextmanager
     def element(self, size: int) -> Iterator[RequestRecord]:
@@ -114,8 +99,7 @@ class Observation:
         batch = current_record.get()
         record = self.open("http", size)
         if batch is not None:
-            record.request_id, record.http, record.http_method = batch.request_id, batch.http, batch.http_method
-            record.fields = batch.fields
+            record.share(batch)
         current_record.set(record)
         try:
             yield record
@@ -140,7 +124,7 @@ class Observation:
 
     def refuse_path(self, http: HttpHead, path: str, reason: str) -> None:
         """Record an HTTP request for a path at which nothing is served."""
-        record = self.open_http("http", http, "POST")
+        record = self.open_http(http)
         record.path, record.status = path, 404
         record.refuse(RpcError(INVALID_REQUEST, reason, status=404))
         record.close()
@@ -150,7 +134,7 @@ class Observation:
         if record.on_close is None:
             return
         record.on_close = None
-        record.ended = time.perf_counter()
+        record.ended = _now()
         if record.request is not None or self._is_worth_a_line(record):
             for end in self._end:
                 try:
@@ -159,12 +143,13 @@ class Observation:
                     _log_failure(error)
         elif record.resumed is not None:
             self._call(self._end_resumption, record)
-        # Tasks may outlive the request.
-        record.request = record.params = record.peer = record.result = record.http = record.fields = None
+        record.request = record.result = record.http = None  # tasks may outlive the request
 
     @staticmethod
     def _is_worth_a_line(record: RequestRecord) -> bool:
         """Whether observers hear of a record without a request: it was refused, or has ended a session."""
+        if record.http is not None and not record.path:
+            record.path = record.http.path
         if record.error is None and record.status >= 400:
             record.error = RpcError(INVALID_REQUEST, f"HTTP {record.status}")
         return record.error is not None or record.http_method == "DELETE"
@@ -183,38 +168,6 @@ class Observation:
 
     # -- calls by the dispatcher -------------------------------------------------------------------------------
 
-    def link(self, call_next: MethodHandler) -> MethodHandler:
-        """Return what calls the middleware and handlers of an app, and observes them."""
-        if self.audit is not None:
-            call_next = self.audit.link(call_next)
-
-        async def observed(request: Request) -> Message:
-            if request.parent is not None:
-                return await self._run_chained(request, call_next)
-            record = self.begin(request)
-            record.result = result = await call_next(request)
-            return result
-
-        return observed
-
-    def link_handlers(self, handlers: Mapping[str, MethodHandler]) -> MethodHandler:
-        """Return what calls the handlers of an app without middleware, and observes them, as `link` does."""
-        if self.audit is not None or self._begin:
-            return self.link(lambda request: handlers[request.method](request))
-
-        async def observed(request: Request) -> Message:
-            record: Any = request.record or current_record.get()
-            if request.parent is not None or record is None or record.is_dispatched:
-                if request.parent is not None:
-                    return await self._run_chained(request, handlers[request.method])
-                record = self.begin(request)
-            else:  # nearly always, so it is written out
-                record.request, request.record, record.is_dispatched = request, record, True
-            record.result = result = await handlers[request.method](request)
-            return result
-
-        return observed
-
     def begin(self, request: Request) -> RequestRecord:
         """Begin a client's request, and return its record."""
         record: Any = request.record or current_record.get()
@@ -225,12 +178,13 @@ class Observation:
             self._call(self._begin, record)
         return record  # type: ignore[no-any-return]
 
-    async def _run_chained(self, request: Request, call_next: MethodHandler) -> Message:
+    async def run_chained(self, request: Request, call_next: MethodHandler) -> Message:
         """Run a request that a handler made, with a record of its own."""
         parent: Any = request.parent.record if request.parent is not None else None
         record = self.open("in_process" if parent is None else parent.transport)
         if parent is not None:
-            record.parent, record.request_id, record.http = parent, parent.request_id, parent.http
+            record.parent = parent
+            record.share(parent)
         request.record, record.request, record.is_dispatched = record, request, True
         token = current_record.set(record)
         try:

@@ -41,37 +41,45 @@ _LONGEST_REASON: Final = 160
 #: HTTP statuses of errors that refuse a request also after it was dispatched.
 _REFUSALS: Final = frozenset({401, 403, 429})
 
-_TIMED_OUT: Final = RequestState.TIMED_OUT
-_GIVEN_UP: Final = RequestState.GIVEN_UP
+_REQUEST_ID: Final = b"x-request-id"
+
+_FINISHED: Final = RequestState.FINISHED
+_OVERDUE: Final = frozenset({RequestState.TIMED_OUT, RequestState.GIVEN_UP})
 
 #: Member of a result's `_meta` that says why its handler did not run: `cache` or `idempotency`.
 ANSWERED_FROM: Final = "enfilade/answeredFrom"
 
-_prefix = os.urandom(4).hex()
 _numbers = count(1)
 
 
-def new_request_id() -> str:
+def _new_prefix() -> bytes:
+    return os.urandom(4).hex().encode()
+
+
+_prefix = _new_prefix()
+
+
+def new_request_id() -> bytes:
     """Return an id that no other request has, also of another process."""
-    return f"{_prefix}{next(_numbers):08x}"
+    return b"%b%08x" % (_prefix, next(_numbers))
 
 
 def _begin_anew() -> None:
     """Take another prefix, in a forked child."""
     global _prefix  # noqa: PLW0603 - there is one for each process
-    _prefix = os.urandom(4).hex()
+    _prefix = _new_prefix()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)
 
 
-def accepted_request_id(value: bytes | None) -> str | None:
-    """Return an `X-Request-ID` that can be taken over: at most 128 characters, visible ASCII; else None."""
-    if value is None or not 0 < len(value) <= _LONGEST_ID or not value.isascii():
-        return None
+def is_request_id(value: bytes) -> bool:
+    """Whether an `X-Request-ID` can be taken over: at most 128 characters, visible ASCII."""
+    if not 0 < len(value) <= _LONGEST_ID or not value.isascii():
+        return False
     text = value.decode("ascii")
-    return text if text.isprintable() and " " not in text else None
+    return text.isprintable() and " " not in text
 
 
 def clean(text: str, longest: int = 400) -> str:
@@ -93,6 +101,10 @@ def _client_of(name: str, version: str) -> str:
     return clean(f"{name}/{version}", _LONGEST_CLIENT)
 
 
+#: Headers of a response.
+Headers = list[tuple[bytes, bytes]]
+
+
 class RecordedSpan(Protocol):
     """The span of a request, in a trace of this server."""
 
@@ -107,20 +119,18 @@ class RecordedSpan(Protocol):
         ...
 
 
-class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
+class RequestRecord(msgspec.Struct, eq=False):
     """What is known of one request.
 
     Attributes:
         transport: `http`, `stdio` or `in_process`.
-        request_id: that of the client's `X-Request-ID`, or made here.
         started: when it arrived, as `time.perf_counter`.
-        parent: the record of the request whose handler made this one; None for a client's own request.
-        http: the HTTP request that brought it; None without HTTP.
-        http_method: its HTTP method; empty without HTTP.
-        path: its path, of one that was refused.
-        fields: the headers of its HTTP request; None without HTTP.
+        on_close: gives it to the observers.
+        http: the HTTP request that brought it; None without HTTP, and once the record is closed.
         request: what was dispatched; None if it was refused before, and once the record is closed.
         is_dispatched: whether a handler was, or was about to be, called for it.
+        parent: the record of the request whose handler made this one; None for a client's own request.
+        path: the path of its HTTP request, if it was refused before it was read.
         params: what was read of its parameters before it was refused.
         peer: its client, if it was refused after that was known.
         result: what its handler came to; None for an error, and for a list that was ready.
@@ -133,19 +143,16 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         span: of this request; None if nobody traces it.
         resumed: the `traceparent` of the request whose stream this GET has resumed, empty if that was not traced;
             None if it has resumed none.
-        on_close: gives it to the observers.
     """
 
     transport: str
-    request_id: str
     started: float
-    parent: "RequestRecord | None" = None
+    on_close: "Callable[[RequestRecord], None] | None" = None
     http: "HttpHead | None" = None
-    http_method: str = ""
-    path: str = ""
-    fields: dict[bytes, bytes] | None = None
     request: Request | None = None
     is_dispatched: bool = False
+    parent: "RequestRecord | None" = None
+    path: str = ""
     params: Any = None
     peer: "Peer | None" = None
     result: Any = None
@@ -160,7 +167,7 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
     failure: str | None = None
     span: RecordedSpan | None = None
     resumed: str | None = None
-    on_close: "Callable[[RequestRecord], None] | None" = None
+    _id: bytes | None = None
     _method: str | None = None
     _trace: TraceContext | msgspec.UnsetType | None = UNSET
 
@@ -185,7 +192,53 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         if self.on_close is not None:
             self.on_close(self)  # which clears it
 
+    def share(self, other: "RequestRecord") -> None:
+        """Take over what comes from the HTTP request that brought another one as well, and its id."""
+        self.http, self._id = other.http, other._id or other._find_id()
+
+    def note_response(self, status: int, size: int, headers: Headers) -> Headers:
+        """Note a response, or its head; return its headers with the one that tells the client the id.
+
+        Args:
+            status: the HTTP status.
+            size: bytes of the body, as far as it is there.
+        """
+        self.status = status
+        self.bytes_out += size
+        id = self._id
+        if id is None:
+            fields = self.http.fields if self.http is not None else None
+            if fields is None or _REQUEST_ID in fields:
+                id = self._find_id()
+            else:  # nearly always; `new_request_id` written out
+                self._id = id = b"%b%08x" % (_prefix, next(_numbers))
+        return [*headers, (_REQUEST_ID, id)]
+
+    def _find_id(self) -> bytes:
+        """Return the id of its client's `X-Request-ID`, or one that is made here, and keep it."""
+        given = self._field(_REQUEST_ID)
+        self._id = id = new_request_id() if given is None or not is_request_id(given) else given
+        return id
+
+    def _field(self, name: bytes) -> bytes | None:
+        """Return a header of its HTTP request."""
+        http = self.http
+        if http is None:
+            return None
+        fields = http.fields
+        return (dict(http.headers) if fields is None else fields).get(name)
+
     # -- what an observer reads --------------------------------------------------------------------------------
+
+    @property
+    def request_id(self) -> str:
+        """Its id: that of the client's `X-Request-ID`, or one made here."""
+        return (self._id or self._find_id()).decode()
+
+    @property
+    def http_method(self) -> str:
+        """The method of its HTTP request; empty without HTTP."""
+        return "" if self.http is None else self.http.method
 
     @property
     def method(self) -> str | None:
@@ -214,13 +267,16 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         """How it ended: `ok`, `tool_error`, the code of an error, `refused`, `cancelled` or `deadline`."""
         if self.error is not None:
             return self._outcome_of(self.error)
-        request = self.request
         if self.is_cancelled:
             return "cancelled"
-        if request is not None and request.cancellation is None:
-            phase = request.phase
-            if phase is _TIMED_OUT or phase is _GIVEN_UP:
-                return "deadline"
+        request = self.request
+        if (
+            request is not None
+            and request.phase is not _FINISHED  # as it nearly always is
+            and request.cancellation is None
+            and request.phase in _OVERDUE
+        ):
+            return "deadline"
         return "tool_error" if getattr(self.result, "is_error", False) is True else "ok"
 
     @property
@@ -305,9 +361,20 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
         return time.time_ns() - int((time.perf_counter() - self.started) * 1e9)
 
     @property
+    def has_trace_headers(self) -> bool:
+        """Whether its HTTP request says what trace it belongs to, or sends baggage."""
+        http = self.http
+        if http is None:
+            return False
+        fields = http.fields
+        if fields is None:
+            fields = dict(http.headers)
+        return b"traceparent" in fields or b"baggage" in fields
+
+    @property
     def baggage(self) -> str | None:
         """What its client sends along a trace in the header of HTTP; None without it."""
-        baggage = None if self.fields is None else self.fields.get(b"baggage")
+        baggage = self._field(b"baggage")
         return None if baggage is None else baggage.decode("latin-1")
 
     @property
@@ -340,7 +407,7 @@ class RequestRecord(msgspec.Struct, eq=False, kw_only=True):
                 trace = parse_traceparent(meta.traceparent, meta.tracestate)
                 if trace is not None:
                     return trace
-        if self.fields is None or (traceparent := self.fields.get(b"traceparent")) is None:
+        if not self.has_trace_headers or (traceparent := self._field(b"traceparent")) is None:
             return None
-        state = self.fields.get(b"tracestate", b"")
+        state = self._field(b"tracestate") or b""
         return parse_traceparent(traceparent.decode("latin-1"), state.decode("latin-1"))

@@ -80,12 +80,17 @@ _second_text = ""
 
 def timestamp(seconds: float) -> str:
     """Return a time since the epoch as RFC 3339 in UTC, with milliseconds."""
-    global _second, _second_text  # noqa: PLW0603 - the text of a second is used for all lines in it
     whole = int(seconds)
-    if whole != _second:
-        _second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-        _second = whole
-    return f"{_second_text}.{int((seconds - whole) * 1000):03d}Z"
+    text = _second_text if whole == _second else _begin_second(whole)
+    return f"{text}.{int((seconds - whole) * 1000):03d}Z"
+
+
+def _begin_second(second: int) -> str:
+    """Return the text of a second, and keep it for all lines in it."""
+    global _second, _second_text  # noqa: PLW0603 - one is kept for the process
+    _second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    _second = second
+    return _second_text
 
 
 # -- for machines ----------------------------------------------------------------------------------------------
@@ -120,10 +125,12 @@ def line_of(record: RequestRecord, level: str = "info") -> RequestLine:
 def json_line(record: RequestRecord, level: str = "info") -> bytes:
     """Return the line of a closed record as JSON, with the newline: what `line_of` returns, for less."""
     trace_id = record.trace_id
+    now = time.time()
+    whole = int(now)
     line = _JSON % (
-        timestamp(time.time()).encode(),
-        level.encode(),
-        os.getpid(),
+        (_second_text if whole == _second else _begin_second(whole)).encode(),
+        int((now - whole) * 1000),
+        _origins.get(level) or _origin(level),
         _targets_json.text(_target_key(record), record),
         (record.ended - record.started) * 1000,
         record.outcome.encode(),
@@ -141,9 +148,22 @@ def json_line(record: RequestRecord, level: str = "info") -> bytes:
 
 #: The keys of `RequestLine`; those about the caller, and those about the target, are texts that are kept.
 _JSON: Final = (
-    b'{"time":"%b","level":"%b","logger":"enfilade.requests","worker":%d,%b,"ms":%.3f,"outcome":"%b",%b,'
+    b'{"time":"%b.%03dZ",%b,%b,"ms":%.3f,"outcome":"%b",%b,'
     b'"request_id":%b,"trace_id":%b,"bytes_in":%d,"bytes_out":%d,"questions":%d}\n'
 )
+
+
+#: By level, the keys that say where a line is from; emptied in a forked child, whose process id is another.
+_origins: Final[dict[str, bytes]] = {}
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_origins.clear)
+
+
+def _origin(level: str) -> bytes:
+    """Return the keys that say where a line is from."""
+    origin = {"level": level, "logger": LOGGER, "worker": os.getpid()}
+    _origins[level] = text = _encode(origin)[1:-1]
+    return text
 
 
 def _method_and_target(record: RequestRecord) -> tuple[str | None, str | None]:
@@ -183,12 +203,14 @@ class _KeptTexts(Generic[Text]):
     def text(self, key: Hashable, record: RequestRecord) -> Text:
         """Return the text about a record, which is kept unless the key is None."""
         text = self._texts.get(key)
-        if text is None:
-            text = self._make(record)
-            if key is not None:
-                if len(self._texts) >= _MOST_KEPT:
-                    self._texts.clear()
-                self._texts[key] = text
+        return self._add(key, record) if text is None else text
+
+    def _add(self, key: Hashable, record: RequestRecord) -> Text:
+        text = self._make(record)
+        if key is not None:
+            if len(self._texts) >= _MOST_KEPT:
+                self._texts.clear()
+            self._texts[key] = text
         return text
 
 
@@ -198,8 +220,8 @@ def _target_key(record: RequestRecord) -> Hashable:
     if request is None or not record.is_dispatched:
         return None
     params = request.params
-    if type(params) is CallToolRequestParams:
-        return (request.method, params.name) if len(params.name) <= _LONGEST_KEPT else None
+    if type(params) is CallToolRequestParams:  # which no other method has
+        return params.name if len(params.name) <= _LONGEST_KEPT else None
     target = record.target
     return (request.method, target) if target is None or len(target) <= _LONGEST_KEPT else None
 
@@ -210,8 +232,8 @@ def _caller_key(record: RequestRecord) -> Hashable:
     if request is None:
         return None
     peer = request.peer
-    if peer.session_id is not None:  # which has one client, one revision and one principal
-        return (peer.session_id, record.transport)
+    if peer.session_id is not None:  # which has one client, one revision, one principal and one transport
+        return peer.session_id
     info, principal = peer.client_info, peer.principal
     if principal is None and record.http is not None and record.http.principal is not None:
         return None

@@ -62,8 +62,8 @@ class Origins:
 
     def begins_trace(self, record: RequestRecord, here: Context) -> bool:
         """Whether a request has neither parent nor links nor baggage."""
-        request, fields = record.request, record.fields
-        if here or request is None or (fields is not None and (b"traceparent" in fields or b"baggage" in fields)):
+        request = record.request
+        if here or request is None or record.has_trace_headers:
             return False
         meta = request.parsed_meta or request.meta
         is_bare = meta.traceparent is UNSET and meta.baggage is UNSET

@@ -234,7 +234,7 @@ class Endpoint:
         try:
             if self._running_loop is not asyncio.get_running_loop():
                 await self.start()
-            fields = http.read(exchange.headers)
+            exchange.fields = fields = http.read(exchange.headers)
             verdict = self._check_headers(fields)
             headers = verdict.headers
             if verdict.refusal is not None:
