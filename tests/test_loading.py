@@ -74,8 +74,8 @@ MOST = {
     "imported": (57, 243),
     "made": (59, 246),
     "declared": (61, 250),
-    "opened": (125, 406),
-    "answered": (137, 504),
+    "opened": (128, 409),
+    "answered": (140, 507),
 }
 
 

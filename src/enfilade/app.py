@@ -576,6 +576,15 @@ class MCPApp(Registration):
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1003})
 
+    def direct(self, path: str) -> Endpoint | None:
+        """Return what serves requests for a path without ASGI in between; None if there has to be.
+
+        A server of this package asks for each request. What `__call__` does for the endpoint is done here.
+        """
+        if path != self.settings.path or self._outer is not None or not self._lifespan.belongs_here():
+            return None
+        return self._endpoint or self.endpoint
+
     async def _wrap(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Put the ASGI middleware around the app, at the first call."""
         self._outer = _asgi_middleware.wrapped(partial(self.__call__, _is_inner=True), self._asgi_factories)

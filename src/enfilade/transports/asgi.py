@@ -3,8 +3,8 @@
 https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
@@ -28,8 +28,14 @@ PRINCIPAL_KEY: Final = "enfilade.principal"
 CERTIFICATE_KEY: Final = "enfilade.client_certificate"
 
 
+_JSON: Final = (b"content-type", b"application/json")
+
+
 class AsgiExchange(msgspec.Struct, eq=False):
     """An `HttpExchange` over ASGI: one for each call of the application."""
+
+    #: A server says only with the last part of a body that nothing follows.
+    whole_body: ClassVar[None] = None
 
     method: str
     headers: Sequence[tuple[bytes, bytes]]
@@ -37,7 +43,8 @@ class AsgiExchange(msgspec.Struct, eq=False):
     _receive: Receive
     _send: Send
     principal: "Principal | None" = None
-    fields: Mapping[bytes, bytes] | None = None
+    fields: dict[bytes, bytes] | None = None
+    verdict: Any = None
     record: "RequestRecord | None" = None
 
     @property
@@ -60,9 +67,15 @@ class AsgiExchange(msgspec.Struct, eq=False):
         version: str = self.scope["http_version"]
         return version
 
+    def host_principal(self) -> "Principal | None":
+        scope = self.scope
+        if "user" not in scope and ("state" not in scope or not scope["state"]):  # nearly always
+            return None
+        return host_principal(scope)
+
     def forget_head(self) -> None:
         kept = ("client", "http_version")
-        self.headers, self.fields = (), None
+        self.headers, self.fields, self.verdict = (), None, None
         self.scope = {name: self.scope[name] for name in kept if name in self.scope}
 
     async def read(self) -> tuple[bytes, bool]:
@@ -109,6 +122,13 @@ class AsgiExchange(msgspec.Struct, eq=False):
         if self.record is not None:
             headers = self.record.note_response(status, len(body), headers)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def send_json(self, body: bytes, headers: Headers) -> None:
+        headers = [_JSON, (b"content-length", b"%d" % len(body)), *headers]
+        if self.record is not None:
+            headers = self.record.note_response(200, len(body), headers)
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Headers) -> None:

@@ -4,7 +4,7 @@
 the head, the body in chunks and the disconnect, and writes a response in one piece or in chunks.
 """
 
-from collections.abc import Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -65,11 +65,30 @@ class HttpRequest(Protocol):
     @principal.setter
     def principal(self, principal: "Principal") -> None: ...
 
+    def host_principal(self) -> "Principal | None":
+        """Return who sends it, as the authentication of a host says; None if there is none.
+
+        Raises:
+            TypeError: the host has put something else where a `Principal` belongs.
+        """
+        ...
+
     #: The headers by their names, once they were read; None before.
-    fields: Mapping[bytes, bytes] | None
+    fields: dict[bytes, bytes] | None
+
+    #: What the endpoint makes of the headers (a `HeaderVerdict`), once it has checked them; None before.
+    verdict: Any
 
     def forget_head(self) -> None:
         """Free all of the head but `client`: a stream that is open for long does not need it."""
+        ...
+
+    @property
+    def whole_body(self) -> Callable[[int], bytes | None] | None:
+        """What returns the body in place of `read` if all of it is here; None if that is never known.
+
+        It takes the most bytes that it may return; a body that has more, or is not complete, is left for `read`.
+        """
         ...
 
     async def read(self) -> tuple[bytes, bool]:
@@ -105,6 +124,14 @@ class HttpResponse(Protocol):
 
     def send(self, status: int, headers: Headers, body: bytes) -> Coroutine[Any, Any, None]:
         """Send a complete response; `headers` has its length."""
+        ...
+
+    def send_json(self, body: bytes, headers: Headers) -> Coroutine[Any, Any, None]:
+        """Send a complete response of JSON with status 200.
+
+        Args:
+            headers: besides those for the type and the length of the body.
+        """
         ...
 
     def start(self, status: int, headers: Headers) -> Coroutine[Any, Any, None]:

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from enfilade.serving.observation.record import RequestRecord
 from enfilade.serving.principal import Principal
+from enfilade.transports.asgi import host_principal
 from enfilade.transports.exchange import DisconnectedError
 from support.exchanges import Message, messages_of
 
@@ -33,7 +34,9 @@ class MemoryExchange:
     path, query = "/mcp", b""
     client: tuple[str, int | None] | None = ("127.0.0.1", 50000)
     principal: Principal | None = None
-    fields: Mapping[bytes, bytes] | None = None
+    fields: dict[bytes, bytes] | None = None
+    whole_body = None
+    verdict: Any = None
     record: RequestRecord | None = None
 
     def __init__(
@@ -64,6 +67,9 @@ class MemoryExchange:
     def add_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_headers |= {name.decode(): value.decode() for name, value in headers}
 
+    def host_principal(self) -> Principal | None:
+        return host_principal(self.scope)
+
     # -- the request -------------------------------------------------------------------------------------------
 
     def forget_head(self) -> None:
@@ -84,6 +90,10 @@ class MemoryExchange:
         await self.start(status, headers)
         await self.write(body, is_last=True)
         assert int(self.response_headers["content-length"]) == len(body)
+
+    async def send_json(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        length = (b"content-length", b"%d" % len(body))
+        await self.send(200, [(b"content-type", b"application/json"), length, *headers], body)
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         await self._wait_for_room()

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter as _now
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, runtime_checkable
 
 from enfilade.serving.channel import HttpHead, Peer
 from enfilade.serving.failures import ends_more, log_safely
@@ -26,6 +26,15 @@ log = logging.getLogger("enfilade.serving")
 MethodHandler = Callable[[Request], Awaitable[Message]]
 
 _FAILED: Final = RpcError(INTERNAL_ERROR, "Internal error")
+
+
+class RecordedExchange(HttpHead, Protocol):
+    """An HTTP request and its response, which note in a record what they are."""
+
+    record: RequestRecord | None
+
+
+E = TypeVar("E", bound=RecordedExchange)
 
 
 class Observer(Protocol):
@@ -93,6 +102,26 @@ class Observation:
         """Open the record of an HTTP request that has arrived."""
         return RequestRecord("http", _now(), self._close, http)
 
+    def recording(self, serve: Callable[[E], Awaitable[None]]) -> Callable[[E], Awaitable[None]]:
+        """Return what serves an HTTP request as `serve` does, with a record of it.
+
+        The record is opened when the request arrives, and closed when its response was sent.
+        """
+
+        async def serve_and_record(exchange: E) -> None:
+            exchange.record = record = self.open_http(exchange)
+            token = current_record.set(record)
+            try:
+                await serve(exchange)
+            except asyncio.CancelledError:
+                record.settle(None)
+                raise
+            finally:
+                current_record.reset(token)
+                self.end(record)
+
+        return serve_and_record
+
     @contextmanager
     def element(self, size: int) -> Iterator[RequestRecord]:
         """Record a message of a batch, which has a task of its own, and the id of the request that brought it."""
@@ -131,9 +160,8 @@ class Observation:
 
     def end(self, record: RequestRecord) -> None:
         """Give a record to the observers, once, if it is about a request that was served or refused."""
-        if record.on_close is None:
+        if record.ended:
             return
-        record.on_close = None
         record.ended = _now()
         if record.request is not None or self._is_worth_a_line(record):
             for end in self._end:

@@ -43,7 +43,6 @@ _REFUSALS: Final = frozenset({401, 403, 429})
 
 _REQUEST_ID: Final = b"x-request-id"
 
-_FINISHED: Final = RequestState.FINISHED
 _OVERDUE: Final = frozenset({RequestState.TIMED_OUT, RequestState.GIVEN_UP})
 
 #: Member of a result's `_meta` that says why its handler did not run: `cache` or `idempotency`.
@@ -57,11 +56,6 @@ def _new_prefix() -> bytes:
 
 
 _prefix = _new_prefix()
-
-
-def new_request_id() -> bytes:
-    """Return an id that no other request has, also of another process."""
-    return b"%b%08x" % (_prefix, next(_numbers))
 
 
 def _begin_anew() -> None:
@@ -143,6 +137,7 @@ class RequestRecord(msgspec.Struct, eq=False):
         span: of this request; None if nobody traces it.
         resumed: the `traceparent` of the request whose stream this GET has resumed, empty if that was not traced;
             None if it has resumed none.
+        id: that of the client's `X-Request-ID`, or made here; None until somebody needs it (`find_id`).
     """
 
     transport: str
@@ -167,7 +162,7 @@ class RequestRecord(msgspec.Struct, eq=False):
     failure: str | None = None
     span: RecordedSpan | None = None
     resumed: str | None = None
-    _id: bytes | None = None
+    id: bytes | None = None
     _method: str | None = None
     _trace: TraceContext | msgspec.UnsetType | None = UNSET
 
@@ -190,11 +185,11 @@ class RequestRecord(msgspec.Struct, eq=False):
     def close(self) -> None:
         """Give it to the observers, unless that was done."""
         if self.on_close is not None:
-            self.on_close(self)  # which clears it
+            self.on_close(self)
 
     def share(self, other: "RequestRecord") -> None:
         """Take over what comes from the HTTP request that brought another one as well, and its id."""
-        self.http, self._id = other.http, other._id or other._find_id()
+        self.http, self.id = other.http, other.id or other.find_id()
 
     def note_response(self, status: int, size: int, headers: Headers) -> Headers:
         """Note a response, or its head; return its headers with the one that tells the client the id.
@@ -205,19 +200,17 @@ class RequestRecord(msgspec.Struct, eq=False):
         """
         self.status = status
         self.bytes_out += size
-        id = self._id
-        if id is None:
-            fields = self.http.fields if self.http is not None else None
-            if fields is None or _REQUEST_ID in fields:
-                id = self._find_id()
-            else:  # nearly always; `new_request_id` written out
-                self._id = id = b"%b%08x" % (_prefix, next(_numbers))
-        return [*headers, (_REQUEST_ID, id)]
+        return [*headers, (_REQUEST_ID, self.id or self.find_id())]
 
-    def _find_id(self) -> bytes:
+    def find_id(self) -> bytes:
         """Return the id of its client's `X-Request-ID`, or one that is made here, and keep it."""
-        given = self._field(_REQUEST_ID)
-        self._id = id = new_request_id() if given is None or not is_request_id(given) else given
+        http = self.http
+        if http is not None and (http.fields is None or _REQUEST_ID in http.fields):
+            given = self._field(_REQUEST_ID)
+            if given is not None and is_request_id(given):
+                self.id = given
+                return given
+        self.id = id = b"%b%08x" % (_prefix, next(_numbers))
         return id
 
     def _field(self, name: bytes) -> bytes | None:
@@ -233,7 +226,7 @@ class RequestRecord(msgspec.Struct, eq=False):
     @property
     def request_id(self) -> str:
         """Its id: that of the client's `X-Request-ID`, or one made here."""
-        return (self._id or self._find_id()).decode()
+        return (self.id or self.find_id()).decode()
 
     @property
     def http_method(self) -> str:
@@ -270,12 +263,7 @@ class RequestRecord(msgspec.Struct, eq=False):
         if self.is_cancelled:
             return "cancelled"
         request = self.request
-        if (
-            request is not None
-            and request.phase is not _FINISHED  # as it nearly always is
-            and request.cancellation is None
-            and request.phase in _OVERDUE
-        ):
+        if request is not None and request.phase in _OVERDUE and request.cancellation is None:
             return "deadline"
         return "tool_error" if getattr(self.result, "is_error", False) is True else "ok"
 
@@ -385,12 +373,21 @@ class RequestRecord(msgspec.Struct, eq=False):
         return self._trace
 
     @property
+    def _has_no_trace(self) -> bool:
+        """Whether a plain look tells that its client says nothing of a trace."""
+        request, http = self.request, self.http
+        if request is None or http is None or http.fields is None or self.parent is not None:
+            return False
+        meta = request.parsed_meta
+        return meta is not None and meta.traceparent is UNSET and b"traceparent" not in http.fields
+
+    @property
     def trace_id(self) -> str | None:
         """The id of the trace that it belongs to: that of its own span, or the one that its client says."""
         if self.span is not None:
             return self.span.trace_id
         if self._trace is UNSET:
-            self._trace = self._find_trace()
+            self._trace = None if self._has_no_trace else self._find_trace()
         return None if self._trace is None else self._trace.trace_id
 
     @property

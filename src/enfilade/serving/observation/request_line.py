@@ -131,10 +131,10 @@ def json_line(record: RequestRecord, level: str = "info") -> bytes:
         (_second_text if whole == _second else _begin_second(whole)).encode(),
         int((now - whole) * 1000),
         _origins.get(level) or _origin(level),
-        _targets_json.text(_target_key(record), record),
+        _targets_json.get(key := _target_key(record)) or _targets_json.add(key, record),
         (record.ended - record.started) * 1000,
         record.outcome.encode(),
-        _callers_json.text(_caller_key(record), record),
+        _callers_json.get(key := _caller_key(record)) or _callers_json.add(key, record),
         _encode(record.request_id),
         b"null" if trace_id is None else b'"%b"' % trace_id.encode(),
         record.bytes_in,
@@ -199,13 +199,16 @@ class _KeptTexts(Generic[Text]):
     def __init__(self, make: Callable[[RequestRecord], Text]) -> None:
         self._make: Callable[[RequestRecord], Text] = make
         self._texts: dict[Hashable, Text] = {}
+        #: Returns the text of a key, or None.
+        self.get: Callable[[Hashable], Text | None] = self._texts.get
 
     def text(self, key: Hashable, record: RequestRecord) -> Text:
-        """Return the text about a record, which is kept unless the key is None."""
+        """Return the text about a record."""
         text = self._texts.get(key)
-        return self._add(key, record) if text is None else text
+        return self.add(key, record) if text is None else text
 
-    def _add(self, key: Hashable, record: RequestRecord) -> Text:
+    def add(self, key: Hashable, record: RequestRecord) -> Text:
+        """Return the text about a record, and keep it unless the key is None."""
         text = self._make(record)
         if key is not None:
             if len(self._texts) >= _MOST_KEPT:

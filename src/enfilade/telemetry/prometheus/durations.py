@@ -13,6 +13,7 @@ from prometheus_client import Histogram
 from enfilade.telemetry.prometheus.definitions import DURATIONS
 
 _BOUNDS: Final = (*DURATIONS, float("inf"))
+_FIRST: Final = _BOUNDS[0]
 
 
 class Durations:
@@ -39,7 +40,8 @@ class Durations:
 
     def add(self, seconds: float) -> None:
         """Count a duration."""
-        self.counts[bisect_left(_BOUNDS, seconds)] += 1
+        # Most are in the first bucket.
+        self.counts[bisect_left(_BOUNDS, seconds) if seconds > _FIRST else 0] += 1
         self.total += seconds
 
     def move(self) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec import UNSET
 
@@ -28,7 +28,6 @@ from enfilade.serving.failures import LimitedLog, is_shutdown, masked, stopping,
 from enfilade.serving.request import InFlight
 from enfilade.state.store import EventLog, StoreError
 from enfilade.state.tokens import Seal
-from enfilade.transports.asgi import host_principal
 from enfilade.transports.exchange import Headers, HttpExchange, HttpResponse
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.limits import HttpOptions, RequestLimit, StreamQuota, address_of
@@ -120,12 +119,12 @@ class Endpoint:
         )
         counters.watch("open_streams", self.services.stream_quota.__len__)
         counters.watch("requests_in_flight", self._requests_in_flight)
+        #: Makes the records of requests; None if nobody observes them.
+        self.observation: Final = dispatcher.observation
         #: Serves one HTTP request for the endpoint, whatever its path.
-        self.serve: Callable[[HttpExchange], Awaitable[None]] = self._serve
-        if dispatcher.observation is not None:
-            from enfilade.transports.http.observed_requests import observed
-
-            self.serve = observed(dispatcher.observation, self._serve)
+        self.serve: Callable[[HttpExchange], Awaitable[None]] = self.serve_unrecorded
+        if self.observation is not None:
+            self.serve = self.observation.recording(self.serve_unrecorded)
         self.get_endpoint = GetEndpoint(worker_channel, event_log, options.responses)
         if dispatcher.observation is not None:
             self.get_endpoint.on_resumption = dispatcher.observation.note_resumption
@@ -228,19 +227,19 @@ class Endpoint:
 
     # -- requests ----------------------------------------------------------------------------------------------
 
-    async def _serve(self, exchange: HttpExchange) -> None:
-        """Serve one HTTP request for the endpoint, whatever its path: a POST (R-201), or another method."""
+    async def serve_unrecorded(self, exchange: HttpExchange) -> None:
+        """Serve one HTTP request: a POST (R-201), or another method. Its record is opened by the caller."""
         headers: Headers = []
         try:
             if self._running_loop is not asyncio.get_running_loop():
                 await self.start()
-            exchange.fields = fields = http.read(exchange.headers)
-            verdict = self._check_headers(fields)
+            if exchange.verdict is None:  # else the transport knows the head from a request before
+                self._read_head(exchange)
+            fields: Any = exchange.fields
+            verdict: Any = exchange.verdict
             headers = verdict.headers
-            if verdict.refusal is not None:
-                verdict.check()
             principal = (
-                host_principal(exchange.scope)
+                exchange.host_principal()
                 if self._authenticator is None
                 else self._authenticator.known(exchange, fields)
                 or await authenticated(self._authenticator, exchange, fields)
@@ -277,6 +276,18 @@ class Endpoint:
             failure = masked(error, "an HTTP request could not be served")
             note_refusal(self.services.dispatcher.observation, failure)
             await _refuse(exchange, failure, failure.status or 500, headers)
+
+    def _read_head(self, exchange: HttpExchange) -> None:
+        """Read the headers of a request, and check where it comes from.
+
+        Raises:
+            RpcError: it is not served.
+        """
+        exchange.fields = fields = http.read(exchange.headers)
+        verdict = self._check_headers(fields)
+        if verdict.refusal is not None:
+            verdict.check()
+        exchange.verdict = verdict
 
     async def _serve_stream(
         self,

@@ -105,7 +105,10 @@ class Post(msgspec.Struct, eq=False):
         try:
             if self.verdict.media is not None:
                 self.verdict.check_media()
-            decoded = decode(await self.services.bodies.read(self.fields, self.exchange))
+            take, bodies = self.exchange.whole_body, self.services.bodies
+            if take is None or b"content-encoding" in self.fields or (body := take(bodies.plain)) is None:
+                body = await bodies.read(self.fields, self.exchange)
+            decoded = decode(body)
             if isinstance(decoded, list):
                 await self._batch(decoded)
             elif decoded.method is UNSET:

@@ -232,14 +232,17 @@ class BodyReader:
     Args:
         limit: the most that a body may have, in bytes.
         memory: bounds what all bodies take while they are unfinished.
+
+    Attributes:
+        plain: bytes up to which a body that comes at once needs no further checks.
     """
 
-    __slots__ = ("_limit", "_most_digits", "_plain", "memory")
+    __slots__ = ("_limit", "_most_digits", "memory", "plain")
 
     def __init__(self, limit: int, memory: BodyMemory = SHARED) -> None:
         self._limit = limit
         self.memory = memory
-        self._plain = min(limit, LARGE_MESSAGE)
+        self.plain: Final = min(limit, LARGE_MESSAGE)
         # A length with fewer digits than the limit is no greater, and most are not looked at further than that.
         self._most_digits = len(str(limit)) - 1
 
@@ -257,7 +260,7 @@ class BodyReader:
             raise _too_large(self._limit)
         try:
             body, has_more = await request.read()
-            if has_more or len(body) > self._plain:
+            if has_more or len(body) > self.plain:
                 body = await _read_rest(body, has_more, request, self._limit, self.memory)
                 if len(body) > LARGE_MESSAGE:
                     self.memory.check(len(body))

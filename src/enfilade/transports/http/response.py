@@ -215,8 +215,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
             and body is not None
             and self.accepts[0]
         ):
-            # Nearly always; `send_json` written out.
-            await self.exchange.send(200, [JSON, (b"content-length", b"%d" % len(body)), *self.headers], body)
+            await self.exchange.send_json(body, self.headers)  # nearly always
         elif self._early_outcome is not None:
             await asyncio.wait((self._early_outcome,))
         elif error is None:

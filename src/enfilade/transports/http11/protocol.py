@@ -42,9 +42,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
+from enfilade.transports.http11.asgi_cycle import AsgiCycle
 from enfilade.transports.http11.connection_slots import refuse_for_lack_of_room, slots_of
 from enfilade.transports.http11.connection_timeouts import ConnectionProgress
+from enfilade.transports.http11.direct_exchange import DirectApplication, DirectExchange
 from enfilade.transports.http11.flow_control import BackPressure, LingeringClose
+from enfilade.transports.http11.known_heads import MOST_KEPT, KnownHead, head_of
 from enfilade.transports.http11.memory_limits import WaitingRequests
 from enfilade.transports.http11.reader import (
     BETWEEN,
@@ -58,7 +61,13 @@ from enfilade.transports.http11.reader import (
     RequestReader,
     RequestRefused,
 )
-from enfilade.transports.http11.request_cycle import RequestCycle, has_close, has_token, refusal_response
+from enfilade.transports.http11.request_cycle import (
+    RequestCycle,
+    Target,
+    has_close,
+    has_token,
+    refusal_response,
+)
 from enfilade.transports.refusal_log import refusals
 
 TOO_SLOW: Final = "The request did not become complete in time."
@@ -101,11 +110,13 @@ class HttpProtocol(RequestReader):
         "_app_state",
         "_asgi",
         "_default_head",
+        "_direct",
         "_discard_limit",
         "_discarded",
         "_half_closed_timer",
         "_held",
         "_is_shutting_down",
+        "_known_heads",
         "_limit_concurrency",
         "_lingering",
         "_loop",
@@ -136,6 +147,10 @@ class HttpProtocol(RequestReader):
         self._app = self._plain_app = config.loaded_app
         if type(self._app) is ProxyHeadersMiddleware:  # which does nothing without such headers
             self._plain_app = self._app.app
+        self._direct: DirectApplication | None = None
+        if isinstance(self._plain_app, DirectApplication) and not self._root_path and not app_state:
+            self._direct = self._plain_app
+        self._known_heads: list[KnownHead] | tuple[()] = ()
         self._app_state = app_state
         self._asgi = {"version": config.asgi_version, "spec_version": "2.3"}
         self._limit_concurrency = config.limit_concurrency
@@ -196,9 +211,12 @@ class HttpProtocol(RequestReader):
     def data_received(self, data: bytes) -> None:
         """Parse what the client sent."""
         self.check_at = 0.0
+        if self._known_heads and self._serve_known(data):
+            return
         if self._state is not _OPEN or len(data) > _PIECE:
             self._feed_in_pieces(memoryview(data))
             return
+        is_first, before = self._stage is BETWEEN, self.cycle
         self._has_blanks = b" \r\n" in data or b"\t\r\n" in data
         try:  # as `_feed`, which costs more
             self._parser.feed_data(data)
@@ -209,6 +227,47 @@ class HttpProtocol(RequestReader):
         else:
             if self._stage is not BETWEEN:
                 self._check_overhead(len(data))
+            elif is_first and before is not None and self.cycle is not before:
+                self._remember_head(data)
+
+    def _serve_known(self, data: bytes) -> bool:
+        """Serve a request without parsing it, if it is one whole request with a head that was parsed before."""
+        previous = self.cycle
+        if (
+            previous is None
+            or not previous.response_complete
+            or not previous.keep_alive
+            or self._stage is not BETWEEN
+            or self._state is not _OPEN
+            or self.in_reserve
+            or self._limit_concurrency is not None
+        ):
+            return False
+        for head in self._known_heads:
+            length = head.length_in(data)
+            if length is not None:
+                break
+        else:
+            return False
+        fields = head.fields
+        if fields is None or self._direct is None or (endpoint := self._direct.direct(head.target.path)) is None:
+            return False
+        if fields[b"content-length"] != length:
+            fields = {**fields, b"content-length": length}
+        self.cycle = exchange = DirectExchange(self, endpoint, head.target, "POST", None)
+        exchange.take_known(fields, head.verdict, data[len(data) - int(length) :])
+        self._start(exchange)
+        return True
+
+    def _remember_head(self, data: bytes) -> None:
+        """Remember the head of the request that these bytes are, for the next one on this connection."""
+        exchange = self.cycle
+        if type(exchange) is not DirectExchange or exchange.method != "POST" or not exchange.keep_alive:
+            return
+        head = head_of(data, exchange.target) if exchange.is_plain else None
+        if head is not None:
+            exchange.head = head
+            self._known_heads = [head, *self._known_heads[: MOST_KEPT - 1]]
 
     def eof_received(self) -> bool | None:
         """Let short requests finish: the client has closed its sending half, or the whole connection.
@@ -248,7 +307,7 @@ class HttpProtocol(RequestReader):
         keep_alive = self._parser.should_keep_alive()
         headers = self._headers
         fields = dict(headers)
-        app, expects_continue = self._plain_app, False
+        app, expects_continue, is_plain = self._plain_app, False, True
         # A plain request needs no checks: HTTP/1.1 with Host, no header twice, none noted, a head that came at
         # once.
         if (
@@ -260,6 +319,7 @@ class HttpProtocol(RequestReader):
             or len(fields) > MAX_FIELDS
             or self._has_blanks
         ):
+            is_plain = False
             http_version, noted = self._check_head(http_version, method, keep_alive)
             if http_version == "1.0":
                 keep_alive = False
@@ -270,32 +330,48 @@ class HttpProtocol(RequestReader):
         if self._url != self._last_url or method != self._last_method:
             self._keep_target(method)
         self._stage = IN_BODY
-        scope = {
-            **self._scope,
-            "asgi": self._asgi.copy(),
-            "http_version": http_version,
-            "method": method.decode("ascii"),
-            "headers": headers,
-            "state": self._app_state.copy(),
-        }
         self._headers = TRAILERS
-        if self._limit_concurrency is not None and self._exceeds_concurrency(self._limit_concurrency):
-            log.warning("Exceeded concurrency limit.")
-            app = service_unavailable
-        if self.in_reserve:
-            if not self._slots.is_served(self, self._scope["path"][len(self._root_path) :]):
-                app = refuse_for_lack_of_room
+        if self.in_reserve or self._limit_concurrency is not None:
+            app = self._with_limits(app)
             keep_alive = keep_alive and not self.in_reserve
         previous = self.cycle
-        self.cycle = cycle = RequestCycle(
-            self, app, scope, keep_alive=keep_alive, expects_continue=expects_continue
-        )
+        cycle = self._cycle_of(app, method.decode("ascii"), http_version, headers, is_plain)
+        self.cycle = cycle
+        cycle.keep_alive, cycle.expects_continue = keep_alive, expects_continue
         if not keep_alive and http_version == "1.0":
             cycle.end_by_close()
         if previous is None or (previous.response_complete and previous.keep_alive):
             self._start(cycle)
         else:  # also behind a request that closes the connection, which drops whatever waits then
             self._append_waiting(cycle)
+
+    def _with_limits(self, app: Any) -> Any:
+        """Return what answers the request whose head was read: the application, or the refusal of a limit."""
+        if self._limit_concurrency is not None and self._exceeds_concurrency(self._limit_concurrency):
+            log.warning("Exceeded concurrency limit.")
+            app = service_unavailable
+        if self.in_reserve and not self._slots.is_served(self, self._target.path[len(self._root_path) :]):
+            app = refuse_for_lack_of_room
+        return app
+
+    def _cycle_of(
+        self, app: Any, method: str, version: str, headers: list[tuple[bytes, bytes]], is_plain: bool
+    ) -> RequestCycle:
+        """Return the request whose head was read.
+
+        Args:
+            app: what answers it, by way of ASGI unless it has a shorter one for its target.
+            method: the HTTP method.
+            version: of HTTP.
+            headers: of the request.
+            is_plain: whether its head needed no checks.
+        """
+        target = self._target
+        if self._direct is not None and app is self._direct and version == "1.1":
+            endpoint = self._direct.direct(target.path)
+            if endpoint is not None:
+                return DirectExchange(self, endpoint, target, method, headers, is_plain=is_plain)
+        return AsgiCycle(self, app, self.scope_of(target, method, version, headers))
 
     def on_body(self, body: bytes) -> None:
         """Buffer a part of a body; pause reading once the application has enough of it to receive."""
@@ -320,6 +396,22 @@ class HttpProtocol(RequestReader):
             cycle.wake_receiver()
 
     # -- calls by the server and by request cycles -------------------------------------------------------------
+
+    def scope_of(
+        self, target: Target, method: str, version: str, headers: list[tuple[bytes, bytes]]
+    ) -> dict[str, Any]:
+        """Return the scope of a request as ASGI has it."""
+        return {
+            **self._scope,
+            "path": target.path,
+            "raw_path": target.raw_path,
+            "query_string": target.query,
+            "asgi": self._asgi.copy(),
+            "http_version": version,
+            "method": method,
+            "headers": headers,
+            "state": self._app_state.copy(),
+        }
 
     def shutdown(self) -> None:
         """Answer the requests that have been read, then close the connection: uvicorn's server is stopping."""

@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from enfilade.transports.http11.request_cycle import RequestCycle
+from enfilade.transports.http11.request_cycle import RequestCycle, Target
 
 MAX_HEAD: Final = 65536  # bytes of a head; also of all chunk sizes, chunk extensions and trailers of one body
 MAX_FIELDS: Final = 256  # headers of a request
@@ -109,6 +109,7 @@ class RequestReader(asyncio.Protocol):
         "_root_path",
         "_scope",
         "_stage",
+        "_target",
         "_upgraded",
         "_url",
         "cycle",
@@ -119,8 +120,9 @@ class RequestReader(asyncio.Protocol):
         self._scope: dict[str, Any] = {}  # of each request on this connection; what differs is added
         self._parser = _new_parser(self)
         self._upgraded: bytes | None = None  # framing of a request whose Upgrade stops the parser
-        self._last_url: bytes | None = None  # whose parts are in the scope, and the method that it came with
+        self._last_url: bytes | None = None  # whose parts `_target` has, and the method that it came with
         self._last_method = b""
+        self._target = Target("", b"", b"")
         self._refusal: RequestRefused | None = None  # why nothing is parsed any more
         self.cycle: RequestCycle | None = None  # the request that the parser is at
         self._stage = BETWEEN
@@ -218,7 +220,7 @@ class RequestReader(asyncio.Protocol):
         return version, noted
 
     def _keep_target(self, method: bytes) -> None:
-        """Put the parts of the URL into the scope, where they stay while requests have the same method and URL.
+        """Keep the parts of the URL, while requests have the same method and URL.
 
         Raises:
             RequestRefused: it is no target of this method.
@@ -229,9 +231,11 @@ class RequestReader(asyncio.Protocol):
             self._refusal = refusal
             raise
         path = raw_path.decode("ascii")
-        self._scope["path"] = self._root_path + (unquote(path) if "%" in path else path)
-        self._scope["raw_path"] = self._root_path.encode("ascii") + raw_path
-        self._scope["query_string"] = query
+        self._target = Target(
+            self._root_path + (unquote(path) if "%" in path else path),
+            self._root_path.encode("ascii") + raw_path,
+            query,
+        )
         self._last_url = self._url if self._url.startswith(b"/") else None
         self._last_method = method
         if authority is not None:  # it takes the place of Host (RFC 9112 §3.2.2), which HTTP/1.0 may lack

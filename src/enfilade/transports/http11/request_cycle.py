@@ -1,7 +1,10 @@
-"""One request and its response, as the ASGI application sees them: what `HttpProtocol` calls it with.
+"""One request on a connection, and its response: what is the same whoever answers it.
+
+`asgi_cycle.py` has those that an ASGI application answers, `direct_exchange.py` those that an endpoint answers
+without ASGI in between.
 
     received in full      `more_body` is False
-    response started      the head has been passed to `send`: `response_started`
+    response started      the head has been passed on to be sent: `response_started`
     response complete     `response_complete`; the connection goes on to the next request, or closes
     disconnected          the client has gone, or can be told nothing more: what is sent is dropped
 
@@ -13,16 +16,14 @@ import asyncio
 import enum
 import http
 import logging
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Awaitable, Iterable, MutableMapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 from uvicorn.server import ServerState
 
 from enfilade.transports.http11.flow_control import BackPressure
-
-AsgiMessage = MutableMapping[str, Any]
 
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 _STATUS_LINES: Final = {
@@ -32,7 +33,10 @@ _STATUS_LINES: Final = {
 _CONTROLS: Final = bytes({*range(0x20), 0x7F} - {0x09})
 _NOT_IN_NAMES: Final = bytes({*range(0x21), 0x7F, *b'()<>@,;:[]={}\\"'})
 _MEANINGS: Final = {b"content-length": "length", b"transfer-encoding": "coding", b"connection": "connection"}
-_COPIED_BODY: Final = 16384  # bytes up to which copying a body behind its head costs less than a write of its own
+COPIED_BODY: Final = 16384  # bytes up to which copying a body behind its head costs less than a write of its own
+
+if TYPE_CHECKING:
+    from enfilade.serving.observation.record import RequestRecord
 
 log = logging.getLogger("uvicorn.error")
 access_log = logging.getLogger("uvicorn.access")
@@ -51,6 +55,20 @@ class _Framing(enum.Enum):
 _UNKNOWN, _LENGTH, _CHUNKED, _CLOSE = _Framing
 
 
+class Target(NamedTuple):
+    """What a request is for.
+
+    Attributes:
+        path: decoded, with the root path.
+        raw_path: as it came.
+        query: what follows the question mark.
+    """
+
+    path: str
+    raw_path: bytes
+    query: bytes
+
+
 class ConnectionApi(Protocol):
     """The connection of a request."""
 
@@ -61,6 +79,17 @@ class ConnectionApi(Protocol):
 
     def default_head(self) -> bytes:
         """Return the header lines that uvicorn wants on each response."""
+        ...
+
+    @property
+    def client_address(self) -> tuple[str, int] | None:
+        """Address of the client."""
+        ...
+
+    def scope_of(
+        self, target: Target, method: str, version: str, headers: list[tuple[bytes, bytes]]
+    ) -> dict[str, Any]:
+        """Return the scope of a request as ASGI has it."""
         ...
 
     def may_discard(self, announced: int | None, received: int) -> bool:
@@ -77,15 +106,16 @@ class ConnectionApi(Protocol):
 
 
 class RequestCycle:
-    """One request and its response.
+    """One request and its response; a base class.
 
     Args:
-        keep_alive: the client may send another request after this one.
-        expects_continue: the client waits for 100 Continue before it sends the body.
+        method: the HTTP method.
 
     Attributes:
-        keep_alive: the connection stays open after the response.
+        expects_continue: the client waits for 100 Continue before it sends the body.
+        keep_alive: the connection stays open after the response, so that the client may send another request.
         more_body: some of the body has not arrived.
+        record: what is recorded of it; None if nobody does so here.
         received: bytes of the body, once it has taken more than one feed of the parser.
         response_complete: the whole response has been written.
         response_started: the head of the response has been passed to `send`.
@@ -93,21 +123,20 @@ class RequestCycle:
     """
 
     __slots__ = (
-        "_app",
         "_body",
         "_connection",
-        "_expects_continue",
         "_framing",
         "_has_event",
         "_head",
         "_is_disconnected",
         "_is_head_request",
         "_receivers",
-        "_scope",
         "_unsent",
+        "expects_continue",
         "keep_alive",
         "more_body",
         "received",
+        "record",
         "response_complete",
         "response_started",
         "task",
@@ -116,32 +145,27 @@ class RequestCycle:
     def __init__(
         self,
         connection: ConnectionApi,
-        app: Any,
-        scope: dict[str, Any],
-        *,
-        keep_alive: bool,
-        expects_continue: bool,
+        method: str,
     ) -> None:
         self._connection = connection
-        self._app = app
-        self._scope = scope
         self.task: asyncio.Task[None] | None = None
         self._is_disconnected = False
         self._has_event = False  # there is something to receive
-        self._receivers: tuple[asyncio.Future[None], ...] = ()  # calls of `receive` that wait for it
+        self._receivers: tuple[asyncio.Future[None], ...] = ()  # calls of `_next_event` that wait for it
 
         self.more_body = True
         self.received = 0
         self._body: bytes | bytearray = b""  # has arrived, and was not received by the application
-        self._expects_continue = expects_continue
+        self.expects_continue = False
 
-        self.keep_alive = keep_alive
+        self.keep_alive = True
         self.response_started = False
         self.response_complete = False
-        self._is_head_request = scope["method"] == "HEAD"
+        self._is_head_request = method == "HEAD"
         self._framing = _UNKNOWN
         self._unsent = 0  # bytes of the Content-Length that have not been sent
         self._head = b""  # waits for the body
+        self.record: RequestRecord | None = None
 
     def end_by_close(self) -> None:
         """Send no chunks: a response without length ends with the connection, for HTTP/1.0 (RFC 9112 §6.1)."""
@@ -152,13 +176,25 @@ class RequestCycle:
     @property
     def is_continue_due(self) -> bool:
         """Whether the client may wait for 100 Continue, which is sent when the application asks for the body."""
-        return self._expects_continue
+        return self.expects_continue
 
     @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """Headers of a request that has no response yet."""
-        headers: list[tuple[bytes, bytes]] = self._scope["headers"]
-        return headers
+        raise NotImplementedError
+
+    @property
+    def scope(self) -> MutableMapping[str, Any]:
+        """The scope of the request as ASGI has it, while it has no response yet."""
+        raise NotImplementedError
+
+    def _answer(self) -> Awaitable[Any]:
+        """Return what answers the request."""
+        raise NotImplementedError
+
+    def _drop_head(self) -> None:
+        """Free the head, which may be large: the response may be a stream that is open for days."""
+        raise NotImplementedError
 
     @property
     def unread(self) -> int:
@@ -168,8 +204,10 @@ class RequestCycle:
     async def run(self) -> None:
         """Call the application, and make sure that the response ends whatever it does."""
         try:
-            result = await self._app(self._scope, self.receive, self.send)
+            result = await self._answer()
         except BaseException as error:
+            if self.record is not None and isinstance(error, asyncio.CancelledError):
+                self.record.settle(None)
             if isinstance(error, asyncio.CancelledError) and self.task is not None and self.task.cancelling():
                 await self._fail(503, b"The server is stopping")
             else:
@@ -184,6 +222,8 @@ class RequestCycle:
                 log.error("ASGI callable returned without %s response.", missing)
                 await self._fail()
         finally:
+            if self.record is not None:
+                self.record.close()
             self._connection.server_state.tasks.discard(self.task)
             self.task = None
 
@@ -205,7 +245,7 @@ class RequestCycle:
     def disconnect(self) -> None:
         """Note that the client has gone, or can be told nothing more: what the application sends is dropped."""
         self._is_disconnected = not self.response_complete
-        self._expects_continue = False
+        self.expects_continue = False
         self.wake_receiver()
 
     def wake_receiver(self) -> None:
@@ -215,54 +255,26 @@ class RequestCycle:
             if not future.done():
                 future.set_result(None)
 
-    # -- calls by the application ------------------------------------------------------------------------------
+    # -- for what answers it -----------------------------------------------------------------------------------
 
-    async def receive(self) -> AsgiMessage:
-        """Return the next part of the body once some has arrived; after its end, that the client has gone."""
+    async def _next_event(self) -> None:
+        """Return once some of the body has arrived, or its end, or the client has gone."""
         connection = self._connection
-        if self._expects_continue and not connection.transport.is_closing():
+        if self.expects_continue and not connection.transport.is_closing():
             connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._expects_continue = False
-        if not self._is_disconnected and not self.response_complete:
-            if connection.flow.read_paused:
-                connection.resume_reading()
-            if not self._has_event:
-                future = asyncio.get_running_loop().create_future()
-                self._receivers += (future,)
-                try:
-                    await future
-                finally:
-                    self._receivers = tuple(other for other in self._receivers if other is not future)
-            self._has_event = False
+            self.expects_continue = False
         if self._is_disconnected or self.response_complete:
-            return {"type": "http.disconnect"}
-        body, self._body = bytes(self._body), b""
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
-
-    async def send(self, message: AsgiMessage) -> None:
-        """Write a part of the response, when the client has read enough of what was written before.
-
-        Raises:
-            RuntimeError: the application must not send this, or not now.
-        """
-        flow = self._connection.flow
-        if flow.write_paused and not self._is_disconnected:
-            await flow.wait_writable()
-        if self._is_disconnected:
             return
-        kind = message["type"]
-        if not self.response_started:
-            if kind != "http.response.start":
-                raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
-            self._start(message["status"], message.get("headers", ()))
-        elif not self.response_complete:
-            if kind != "http.response.body":
-                raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
-            self._send_body(message.get("body", b""), message.get("more_body", False))
-        else:
-            raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
-
-    # ----------------------------------------------------------------------------------------------------------
+        if connection.flow.read_paused:
+            connection.resume_reading()
+        if not self._has_event:
+            future = asyncio.get_running_loop().create_future()
+            self._receivers += (future,)
+            try:
+                await future
+            finally:
+                self._receivers = tuple(other for other in self._receivers if other is not future)
+        self._has_event = False
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_started = True
@@ -271,8 +283,8 @@ class RequestCycle:
             self._log_access(status)
         if self.more_body and self.keep_alive:
             self.keep_alive = self._can_discard_rest(connection)
-        self._expects_continue = False
-        self._scope = {}  # which may be large, and the response may be a stream that is open for days
+        self.expects_continue = False
+        self._drop_head()
         defaults, closes = connection.default_head(), False
         lines: list[bytes] = []
         for name, value in headers:
@@ -315,9 +327,9 @@ class RequestCycle:
 
         It cannot if the client waits for 100 Continue, as that may send the body or not (RFC 9110 §10.1.1).
         """
-        if self._expects_continue:
+        if self.expects_continue:
             return False
-        length = dict(self._scope["headers"]).get(b"content-length")
+        length = dict(self.headers).get(b"content-length")
         return connection.may_discard(None if length is None else int(length), self.received)
 
     def _send_body(self, body: bytes, more_body: bool) -> None:
@@ -345,7 +357,7 @@ class RequestCycle:
         """Write a part of the body, behind the head if that waits."""
         write = self._connection.transport.write
         if self._head:
-            if len(body) > _COPIED_BODY:
+            if len(body) > COPIED_BODY:
                 write(self._head)
             else:
                 body = self._head + body
@@ -365,8 +377,12 @@ class RequestCycle:
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(body)),
         ]
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+        flow = self._connection.flow
+        if flow.write_paused and not self._is_disconnected:
+            await flow.wait_writable()
+        if not self._is_disconnected:
+            self._start(status, headers)
+            self._send_body(body, False)
 
     def _break_off(self) -> None:
         """Close the connection, so that the client sees that the response is incomplete."""
@@ -376,7 +392,7 @@ class RequestCycle:
 
     def _log_access(self, status: int) -> None:
         if access_log.isEnabledFor(logging.INFO):  # before the path is quoted for nobody
-            scope: Any = self._scope
+            scope: Any = self.scope
             client, path = get_client_addr(scope), get_path_with_query_string(scope)
             access_log.info(
                 '%s - "%s %s HTTP/%s" %d', client, scope["method"], path, scope["http_version"], status

@@ -1,0 +1,284 @@
+"""A request that an endpoint answers without ASGI in between, and its response: an `HttpExchange`.
+
+An application that has an endpoint says at which path it is served (`DirectApplication`). All else is as for
+other requests: limits, timeouts, pipelining, the end of a server. Where requests are recorded, the record is
+opened and closed here, as `Observation.recording` does behind ASGI.
+
+Easy to get wrong: what goes past ASGI goes past its middleware. An application with middleware, or within another
+one, answers by way of ASGI (`asgi_cycle.py`).
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+from enfilade.serving.observation.current import current_record
+from enfilade.transports.exchange import DisconnectedError, Headers, HttpExchange
+from enfilade.transports.http11.known_heads import KnownHead
+from enfilade.transports.http11.request_cycle import COPIED_BODY, ConnectionApi, RequestCycle, Target
+
+if TYPE_CHECKING:
+    from enfilade.serving.observation.observer import Observation
+    from enfilade.serving.principal import Principal
+
+#: The head of a response that is plain: the date, the length, and the id of a recorded request.
+_PLAIN: Final = b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+_RECORDED: Final = (
+    b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n"
+)
+_JSON: Final = (b"content-type", b"application/json")
+
+
+class DirectEndpoint(Protocol):
+    """What serves requests without ASGI."""
+
+    @property
+    def observation(self) -> "Observation | None":
+        """What makes the records of requests; None if nobody observes them."""
+        ...
+
+    def serve_unrecorded(self, exchange: HttpExchange) -> Awaitable[None]:
+        """Serve one request, whose record is opened and closed by the caller."""
+        ...
+
+
+@runtime_checkable
+class DirectApplication(Protocol):
+    """An application that can serve its endpoint without ASGI."""
+
+    def direct(self, path: str) -> DirectEndpoint | None:
+        """Return what serves requests for a path; None if they have to go through the application."""
+        ...
+
+
+class DirectExchange(RequestCycle):
+    """One request and its response.
+
+    Args:
+        connection: the connection on which it came.
+        endpoint: serves it.
+        target: what it is for.
+        method: the HTTP method.
+        headers: its headers; None if `fields` will have them.
+        is_plain: whether its head is plain, as `known_heads.py` says.
+
+    Attributes:
+        head: what is remembered of its head for the next request; None for nothing.
+    """
+
+    __slots__ = (
+        "_added",
+        "_checker",
+        "_endpoint",
+        "_headers",
+        "_scope",
+        "_target",
+        "fields",
+        "head",
+        "is_plain",
+        "method",
+        "principal",
+        "verdict",
+    )
+
+    version = "1.1"
+
+    def __init__(
+        self,
+        connection: ConnectionApi,
+        endpoint: DirectEndpoint,
+        target: Target,
+        method: str,
+        headers: Sequence[tuple[bytes, bytes]] | None,
+        *,
+        is_plain: bool = False,
+    ) -> None:
+        super().__init__(connection, method)
+        self._endpoint = endpoint
+        self._target = target
+        self._headers = headers
+        self._scope: MutableMapping[str, Any] | None = None
+        self._added: Headers | None = None
+        self._checker: Callable[[bytes, bool], None] | None = None
+        self.method = method
+        self.head: KnownHead | None = None
+        self.is_plain = is_plain
+        self.fields: dict[bytes, bytes] | None = None
+        self.verdict: Any = None
+        self.principal: Principal | None = None
+
+    def take_known(self, fields: dict[bytes, bytes], verdict: Any, body: bytes) -> None:
+        """Take what is known of its head, and its whole body."""
+        self.fields, self.verdict = fields, verdict
+        self._body, self._has_event, self.more_body = body, True, False
+
+    @property
+    def target(self) -> Target:
+        """What it is for."""
+        return self._target
+
+    def _answer(self) -> Awaitable[Any]:
+        endpoint = self._endpoint
+        if endpoint.observation is not None:
+            self.record = record = endpoint.observation.open_http(self)
+            current_record.set(record)  # of the task, which serves this request alone
+        return endpoint.serve_unrecorded(self)
+
+    def _drop_head(self) -> None:
+        if self.head is not None and self.head.fields is None:
+            self.head.fields, self.head.verdict = self.fields, self.verdict
+        self.head = None
+
+    # -- the request -------------------------------------------------------------------------------------------
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The headers as they came."""
+        if self._headers is None:
+            self._headers = list((self.fields or {}).items())
+        return self._headers
+
+    @property
+    def path(self) -> str:
+        """The path, decoded."""
+        return self._target.path
+
+    @property
+    def query(self) -> bytes:
+        """What follows the question mark."""
+        return self._target.query
+
+    @property
+    def client(self) -> tuple[str, int | None] | None:
+        """Address and port of the client."""
+        return self._connection.client_address
+
+    @property
+    def scope(self) -> MutableMapping[str, Any]:
+        """The scope that an ASGI application would have got; made for whoever asks for it."""
+        if self._scope is None:
+            self._scope = self._connection.scope_of(self._target, self.method, self.version, list(self.headers))
+        return self._scope
+
+    def host_principal(self) -> "Principal | None":
+        """Return None: there is no host."""
+        return None
+
+    def forget_head(self) -> None:
+        self._headers, self.fields, self.verdict, self._scope = (), None, None, None
+
+    def expect_body(self, digest: bytes, refusal: Exception) -> None:
+        from hashlib import sha256
+
+        body = sha256()
+
+        def check(chunk: bytes, has_more: bool) -> None:
+            body.update(chunk)
+            if not has_more and body.digest() != digest:
+                raise refusal
+
+        self._checker = check
+
+    def whole_body(self, most: int) -> bytes | None:
+        body = self._body
+        if self.more_body or len(body) > most or self._is_disconnected or self._checker is not None:
+            return None
+        if self.expects_continue or self._connection.flow.read_paused:
+            return None
+        self._body, self._has_event = b"", False
+        if self.record is not None:
+            self.record.bytes_in = len(body)
+        return bytes(body)
+
+    async def read(self) -> tuple[bytes, bool]:
+        if self._has_event and not self.expects_continue and not self._connection.flow.read_paused:
+            self._has_event = False  # nearly always
+        else:
+            await self._next_event()
+        if self._is_disconnected or self.response_complete:
+            raise DisconnectedError
+        body, self._body = bytes(self._body), b""
+        has_more = self.more_body
+        if self.record is not None:
+            self.record.bytes_in += len(body)
+        if self._checker is not None:
+            self._checker(body, has_more)
+        return body, has_more
+
+    async def disconnected(self) -> None:
+        while not (self._is_disconnected or self.response_complete):
+            await self._next_event()
+
+    # -- the response ------------------------------------------------------------------------------------------
+
+    def add_headers(self, headers: Headers) -> None:
+        self._added = [*(self._added or ()), *headers]
+
+    async def send_json(self, body: bytes, headers: Headers) -> None:
+        connection = self._connection
+        if (
+            headers
+            or self._added is not None
+            or not self.keep_alive
+            or self.more_body
+            or self._is_disconnected
+            or connection.flow.write_paused
+            or connection.logs_access
+        ):
+            await self.send(200, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body)
+            return
+        if self.response_started:
+            raise RuntimeError("The response has started already.")
+        self.response_started = self.response_complete = True
+        if self.head is not None:
+            self._drop_head()
+        if self.record is None:
+            head = _PLAIN % (connection.default_head(), len(body))
+        else:
+            record = self.record
+            record.status = 200
+            record.bytes_out += len(body)
+            head = _RECORDED % (connection.default_head(), len(body), record.id or record.find_id())
+        if len(body) > COPIED_BODY:
+            connection.transport.write(head)
+            connection.transport.write(body)
+        else:
+            connection.transport.write(head + body)
+        if self._receivers:
+            self.wake_receiver()
+        connection.response_completed(True)
+
+    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+        if self.record is not None:
+            headers = self.record.note_response(status, len(body), headers)
+        if await self._is_writable():
+            self._begin(status, headers)
+            self._send_body(body, False)
+
+    async def start(self, status: int, headers: Headers) -> None:
+        if self.record is not None:
+            headers = self.record.note_response(status, 0, headers)
+        if await self._is_writable():
+            self._begin(status, headers)
+
+    async def write(self, chunk: bytes, *, is_last: bool) -> None:
+        if self.record is not None:
+            self.record.bytes_out += len(chunk)
+        if await self._is_writable():
+            if not self.response_started or self.response_complete:
+                raise RuntimeError("A part of a response that has not started, or is complete.")
+            self._send_body(chunk, not is_last)
+
+    async def _is_writable(self) -> bool:
+        """Wait until the client has read enough of what was written; return False if it has gone."""
+        flow = self._connection.flow
+        if flow.write_paused and not self._is_disconnected:
+            await flow.wait_writable()
+        return not self._is_disconnected
+
+    def _begin(self, status: int, headers: Headers) -> None:
+        if self.response_started:
+            raise RuntimeError("The response has started already.")
+        if self._added is not None:
+            present = {name for name, _ in headers}
+            headers = [*headers, *(header for header in self._added if header[0] not in present)]
+        self._start(status, headers)
