@@ -222,12 +222,13 @@ class DirectExchange(RequestCycle):
             or self.more_body
             or self._is_disconnected
             or connection.flow.write_paused
-            or connection.logs_access
         ):
             await self.send(200, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body)
             return
         if self.response_started:
             raise RuntimeError("The response has started already.")
+        if connection.logs_access:
+            self._log_access(200)
         self.response_started = self.response_complete = True
         if self.head is not None:
             self._drop_head()
