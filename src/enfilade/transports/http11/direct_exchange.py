@@ -222,6 +222,7 @@ class DirectExchange(RequestCycle):
             or self.more_body
             or self._is_disconnected
             or connection.flow.write_paused
+            or self._is_head_request
         ):
             await self.send(200, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body)
             return
