@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from results import Figures, Results, Spread, by_cpu, by_rate
-from rows import LIMIT
+from rows import LIMIT, TOOLS
 from works import MANY
 
 Reading = Callable[[Results], Spread | None]
@@ -102,6 +102,19 @@ def _figure(what: str, bound: float, row: str, unit: str, wall: str, cpu: str | 
     )
 
 
+def _used(what: str, bound: float, row: str, unit: str, figure: str, digits: int = 0) -> Bar:
+    """Return the bar of what a server uses at most: its processor time or its memory."""
+    return Bar(
+        what=what,
+        bound=bound,
+        rows=(row,),
+        unit=unit,
+        by_cpu=lambda results: results.spread(row, figure),
+        at_most=True,
+        digits=digits,
+    )
+
+
 def _scaled(row: str, figure: Callable[[Figures], float]) -> Reading:
     return lambda results: results.compared(row, row, lambda mine, _: figure(mine))
 
@@ -138,6 +151,12 @@ BARS: Final = (
     _figure("memory of an open GET stream", 14, "idle/enfilade", " KiB", "stream", None, digits=1),
     _figure("`import enfilade`, over bare Python", 150, "import/enfilade", " ms", "ms", "cpu_ms"),
     _figure("start to first answer, over bare Python", 250, "start/enfilade run", " ms", "ms", "cpu_ms"),
+    _used("start to the first call of a tool", 270, "first-call/app.run()", " ms", "cpu_ms"),
+    _used("memory (PSS) after the first call", 27, "first-call/app.run()", " MiB", "pss", digits=1),
+    _used(f"{TOOLS:,} tools: register them", 500, "many/enfilade", " ms", "register_ms"),
+    _used(f"{TOOLS:,} tools: from there to listening", 1_000, "many/enfilade", " ms", "start_ms"),
+    _used(f"{TOOLS:,} tools: add one while it serves", 0.2, "many/enfilade", " ms", "add_ms", digits=3),
+    _used(f"{TOOLS:,} tools: first page of the list", 300, "many/enfilade", " ms", "list_ms", digits=1),
     Bar(
         what="2 workers on 2 cores, and 1",
         bound=1.6,

@@ -55,6 +55,11 @@ def call(port: int, work: Work, session: str | None, token: str | None = None) -
     return _post(port, headers, {"jsonrpc": "2.0", "id": ID, "method": "tools/call", "params": params})
 
 
+def request(port: int, session: str, method: str, params: dict[str, Any]) -> bytes:
+    """Return any request of a session."""
+    return _post(port, _of(session), {"jsonrpc": "2.0", "id": ID, "method": method, "params": params})
+
+
 def listen(port: int, session: str) -> bytes:
     """Return the request for a session's stream of what the server says unasked."""
     return _head(port, "GET", {"Accept": "text/event-stream", **_of(session)})

@@ -86,6 +86,11 @@ _COLUMNS: Final = {
     "idle": (("KiB a session", "KiB a GET stream"), _cells(("session", 2), ("stream", 1))),
     "import": _TIMES,
     "start": _TIMES,
+    "first-call": (("ms of CPU", "MiB"), _cells(("cpu_ms", 0), ("pss", 1))),
+    "many": (
+        ("register, ms", "start, ms", "add, ms", "first page, ms"),
+        _cells(("register_ms", 0), ("start_ms", 0), ("add_ms", 3), ("list_ms", 1)),
+    ),
 }
 
 

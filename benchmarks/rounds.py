@@ -19,7 +19,7 @@ from load import Load
 from processes import BenchError, Server
 from results import Figures, Results
 from rows import Row
-from starting import first_answer, imported
+from starting import first_answer, first_call, imported, many_tools
 
 _REDIS: Final = "{redis}"
 _COLLECTOR: Final = "{collector}"
@@ -100,11 +100,19 @@ class Rounds:
     def _start(self, row: Row) -> Figures:
         return first_answer(row.command, row.env, self._core, BENCH)
 
+    def _first_call(self, row: Row) -> Figures:
+        return first_call(row.command, row.env, self._core, BENCH)
+
+    def _many(self, row: Row) -> Figures:
+        return many_tools(row.command, row.env, self._core, BENCH)
+
     #: What is measured of one server after the other.
     _ALONE: ClassVar[dict[str, Callable[["Rounds", Row], Figures]]] = {
         "idle": _idle,
         "import": _import,
         "start": _start,
+        "first-call": _first_call,
+        "many": _many,
     }
 
     def _server(self, row: Row) -> Server:

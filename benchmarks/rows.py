@@ -17,6 +17,7 @@ from works import Work
 
 SERVERS: Final = Path(__file__).resolve().parent / "servers"
 LIMIT: Final = "limit-uvicorn"
+TOOLS: Final = 2_000  # of a server with many
 
 Command = tuple[str, ...]
 
@@ -86,6 +87,8 @@ GROUPS: Final = {
     "idle": "memory of what only waits",
     "import": "`import`, over bare Python",
     "start": "process start to first answer, over bare Python",
+    "first-call": "start: CPU to the first call, and memory (PSS) then",
+    "many": "many tools: register, start, add, first list",
 }
 
 
@@ -197,9 +200,15 @@ def _rows() -> Iterator[Row]:
     yield from _limits("start", None)
     yield _enfilade("start", "enfilade run", None)
     script = _script(sys.executable, "enfilade_server.py")
-    yield Row(group="start", server="app.run()", command=script, env={"BENCH_PORT": "{port}"})
-    yield _sdk("start", "sdk", None, _JSON)
-    yield _fastmcp("start", "fastmcp", None, _JSON)
+    for group in ("start", "first-call"):
+        if group == "first-call":
+            yield _enfilade(group, "enfilade run", None)
+        yield Row(group=group, server="app.run()", command=script, env={"BENCH_PORT": "{port}"})
+        yield _sdk(group, "sdk", None, _JSON)
+        yield _fastmcp(group, "fastmcp", None, _JSON)
+    many = _script(sys.executable, "enfilade_many.py")
+    env = {"BENCH_PORT": "{port}", "BENCH_TOOLS": str(TOOLS)}
+    yield Row(group="many", server="enfilade", command=many, env=env)
 
 
 ROWS: Final = tuple(_rows())

@@ -111,6 +111,9 @@ def _lazy_value(name: str, exports: dict[str, str], namespace: dict[str, Any]) -
         raise AttributeError(f"module {namespace['__name__']!r} has no attribute {name!r}")
     import importlib
 
+    from enfilade.startup.lazy import import_without
+
+    import_without("msgspec", "typing_extensions")  # which it needs before Python 3.11 only
     value = namespace[name] = getattr(importlib.import_module(exports[name]), name)
     return value
 

@@ -14,6 +14,7 @@ parent directory with a `pyproject.toml`.
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, get_origin
 
@@ -122,6 +123,7 @@ def _from_environment() -> dict[str, tuple[str, str]]:
     return values
 
 
+@cache
 def secret_settings() -> frozenset[str]:
     """Return the settings whose value may be in a file, by `ENFILADE_<NAME>_FILE`: those that hold secrets."""
     secrets = {name for name, field in fields().items() if field.kind in (Secret, tuple[Secret, ...])}

@@ -3,11 +3,10 @@
 This module imports nothing of the package.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, kw_only=True)
-class Timings:
+class Timings(Struct, frozen=True, kw_only=True):
     """Durations in seconds.
 
     Attributes:

@@ -216,3 +216,47 @@ uvicorn_import.import_uvicorn()
 import uvicorn
 assert uvicorn.run == 1 and type(uvicorn) is type(sys)
 """)
+
+
+@pytest.mark.parametrize(
+    "looked",
+    [
+        "logging.config.dictConfig({'version': 1})",
+        "__import__('logging.config', fromlist=['x']).fileConfig",
+        "vars(logging.config)['dictConfig']",
+        "[name for name in dir(logging.config) if name == 'dictConfig'][0]",
+        "sys.modules['logging.config'].dictConfigClass",
+        "uvicorn.Config(None, log_config=uvicorn.config.LOGGING_CONFIG)",
+    ],
+)
+def test_a_configuration_of_the_log_is_imported_when_it_is_used(looked: str) -> None:
+    runs(f"""{ENTERED}
+import configparser, logging.config, types
+assert not {{"logging.handlers", "pickle"}} & sys.modules.keys()
+{looked}
+assert "logging.handlers" in sys.modules
+assert type(logging.config) is logging.config.__class__ is types.ModuleType
+assert configparser.ConfigParser().sections() == [] and type(configparser) is types.ModuleType
+assert logging.config.__spec__.name == "logging.config" and logging.config.__file__
+""")
+
+
+def test_what_was_imported_before_stays_as_it_is() -> None:
+    runs("""
+import configparser, logging.config, types
+parser, configure = configparser.ConfigParser, logging.config.dictConfig
+from enfilade.startup import uvicorn_import
+uvicorn_import.import_uvicorn()
+assert type(configparser) is type(logging.config) is types.ModuleType
+assert configparser.ConfigParser is parser and logging.config.dictConfig is configure
+""")
+
+
+def test_threads_that_configure_the_log_at_once_all_can() -> None:
+    runs(f"""{ENTERED}
+import logging.config
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(8) as threads:
+    found = set(threads.map(lambda _: logging.config.dictConfig, range(64)))
+assert len(found) == 1
+""")

@@ -26,6 +26,9 @@ def main() -> None:
     # `python -m` puts the working directory first, where a file may have the name of a package that is needed.
     if sys.path and sys.path[0] in ("", os.getcwd()):
         sys.path.append(sys.path.pop(0))
+    from enfilade.startup.lazy import import_without
+
+    import_without("msgspec", "typing_extensions")  # as `import enfilade` does
     from enfilade.cli.command import command_line, run_command
 
     run_command(command_line, "enfilade")

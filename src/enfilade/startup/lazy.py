@@ -5,16 +5,63 @@
     else:  # it imports pydantic, which takes longer to load than all of this library
         prompt = LazyModule("enfilade.primitives.prompt")
 
+Some modules are left out altogether: `import_without`.
+
 Type checkers and the import contracts see the plain import. Easy to get wrong: whatever is evaluated while the
 importing module loads (a base class, a default value, a decorator, an evaluated annotation) imports the module at
 once, and nothing is saved.
 """
 
+import contextlib
 import importlib
 import re
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, AnyStr, cast
+from typing import Any, AnyStr, Final, cast
+
+#: Held while the list of finders is replaced. The list is never changed in place: another thread may be iterating
+#: over it, and would skip a finder when the list becomes shorter, so that it does not find an existing module.
+FINDERS_LOCK: Final = threading.Lock()
+
+
+@contextlib.contextmanager
+def first_finder(finder: Any) -> Iterator[None]:
+    """Let a finder be asked before all others, for the length of a `with` block."""
+    with FINDERS_LOCK:
+        sys.meta_path = [finder, *sys.meta_path]
+    try:
+        yield
+    finally:
+        with FINDERS_LOCK:
+            sys.meta_path = [other for other in sys.meta_path if other is not finder]
+
+
+class _Refusal:
+    """Finds no module of one name, for imports of the thread that has made it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread = threading.get_ident()
+
+    def find_spec(self, name: str, *_args: object) -> None:
+        if name == self._name and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{name!r} is left out here", name=name)
+
+
+def import_without(name: str, optional: str) -> None:
+    """Import a module without another one that it can do without, unless one of them is imported already.
+
+    Whoever imports the other one afterwards, or in another thread, gets it.
+
+    Args:
+        name: the module.
+        optional: what it imports if it is installed.
+    """
+    if not {name, optional} & sys.modules.keys():
+        with first_finder(_Refusal(optional)), contextlib.suppress(ImportError):  # an import of it raises
+            importlib.import_module(name)
 
 
 class LazyModule:

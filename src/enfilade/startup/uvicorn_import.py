@@ -6,6 +6,9 @@ created with `Config` and `Server` only, and its own `__init__.py` is run when a
 From then on it is an ordinary module with the content that `import uvicorn` gives it. This can be deleted once
 uvicorn's own package imports its command lazily.
 
+Likewise, the modules of Python that uvicorn needs for a configuration of the log alone are run when somebody
+reads an attribute of them.
+
 Easy to get wrong: other code in the process imports uvicorn too, also in other threads. So the import system does
 the import, under its locks, and only `type(uvicorn)` shows the difference.
 """
@@ -15,17 +18,23 @@ import importlib
 import sys
 import threading
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+from enfilade.startup.lazy import first_finder
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:  # whose module imports archives and compression; nothing needs these base classes
+    Loader = MetaPathFinder = object
 
 #: The submodule that is slow to import. The package's own file replaces it by the command of the same name.
 _COMMAND_LINE = "main"
 
-#: Held while the list of finders is replaced. The list is never changed in place: another thread may be iterating
-#: over it, and would skip a finder when the list becomes shorter, so that it does not find an existing module.
-_finders_lock = threading.Lock()
+#: What `uvicorn.config` imports and a server without a configuration of the log does not need.
+_SELDOM_NEEDED: Final = ("logging.config", "configparser")
 
 
 class _Package(ModuleType):
@@ -121,16 +130,59 @@ class _Finder(MetaPathFinder):
         return None
 
 
+class _Deferred(ModuleType):
+    """A module whose file is run when an attribute is read that it does not have yet, or all of them."""
+
+    # One for all of them. What their files import needs none of them, so no thread waits for another in a circle.
+    _lock = threading.RLock()
+    _is_running = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"__dict__", "__class__"}:  # as `vars()`, `dir()` and `isinstance()` read
+            _complete(self)
+        return ModuleType.__getattribute__(self, name)
+
+    def __getattr__(self, name: str) -> Any:
+        _complete(self)
+        return ModuleType.__getattribute__(self, name)
+
+
+def _complete(module: ModuleType) -> None:
+    """Run the file of a module, once."""
+    with _Deferred._lock:
+        if type(module) is not _Deferred or _Deferred._is_running:
+            return
+        _Deferred._is_running = True
+        try:
+            assert module.__spec__ is not None
+            assert module.__spec__.loader is not None
+            module.__spec__.loader.exec_module(module)
+            object.__setattr__(module, "__class__", ModuleType)
+        finally:
+            _Deferred._is_running = False
+
+
+def _defer(name: str) -> None:
+    """Put a module into the list of those that are imported, without running its file."""
+    spec = None if name in sys.modules else find_spec(name)
+    if spec is None:
+        return
+    module = module_from_spec(spec)
+    module.__class__ = _Deferred
+    package, _, child = name.rpartition(".")
+    if package:
+        setattr(sys.modules[package], child, module)
+    sys.modules[name] = module
+
+
 def import_uvicorn() -> None:
     """Import uvicorn without its command line, unless it is imported already."""
     if "uvicorn" in sys.modules:
         return
-    finder = _Finder()
-    with _finders_lock:
-        sys.meta_path = [finder, *sys.meta_path]
-    try:
-        with contextlib.suppress(ImportError):  # not installed: the caller's own import raises
-            importlib.import_module("uvicorn")
-    finally:
-        with _finders_lock:
-            sys.meta_path = [other for other in sys.meta_path if other is not finder]
+    for name in _SELDOM_NEEDED:
+        _defer(name)
+    with (
+        first_finder(_Finder()),
+        contextlib.suppress(ImportError),
+    ):  # not installed: the caller's own import raises
+        importlib.import_module("uvicorn")

@@ -15,7 +15,6 @@ from types import NoneType
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from enfilade.primitives.schema.annotations import allows_none
-from enfilade.primitives.schema.references import object_schema, wrapped_schema
 from enfilade.primitives.schema.signature import EMPTY, Parameter
 from enfilade.primitives.schema.type_aliases import UNIONS
 
@@ -73,8 +72,9 @@ def result_schema(annotation: Any) -> tuple[dict[str, Any], bool]:
         NotPlainError: the type is not plain.
     """
     schema = schema_of(annotation)
-    bare = object_schema(schema)
-    return (wrapped_schema(schema), True) if bare is None else (bare, False)
+    if schema.get("type") == "object":
+        return schema, False
+    return {"type": "object", "properties": {"result": schema}, "required": ["result"]}, True
 
 
 def type_of(parameter: Parameter) -> Any:

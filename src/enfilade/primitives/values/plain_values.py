@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import marshal
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from itertools import chain
@@ -33,6 +32,7 @@ from enfilade.primitives.schema.plain_schemas import (
     type_of,
 )
 from enfilade.primitives.schema.signature import EMPTY, Parameter
+from enfilade.startup.lazy import lazy_pattern
 from enfilade.wire.content import TextContent
 from enfilade.wire.tools import CallToolResult
 
@@ -47,8 +47,8 @@ _encode: Final = msgspec.json.Encoder().encode
 # so it is for short values only.
 _sorted_json: Final = msgspec.json.Encoder(order="deterministic").encode
 _SHORT: Final = 65_536  # bytes
-_EXPONENT: Final = re.compile(rb"[0-9]e[0-9]")  # in a number, or by chance in a text
-_TEXT_OR_EXPONENT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([0-9])e(?=[0-9])')
+_EXPONENT: Final = lazy_pattern(rb"[0-9]e[0-9]")  # in a number, or by chance in a text
+_TEXT_OR_EXPONENT: Final = lazy_pattern(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([0-9])e(?=[0-9])')
 
 
 class Reader(Protocol):
