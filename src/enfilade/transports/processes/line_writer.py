@@ -17,9 +17,10 @@ after `_LATE` seconds before it waits without end.
 import contextlib
 import os
 import select
+import stat
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from enfilade.counters import count
@@ -30,6 +31,8 @@ STDERR_CAPACITY: Final = 1024 * 1024
 #: Bytes that a pipe takes in one piece, not mixed with other writers'. Only a single longer line is written in
 #: parts.
 _ATOMIC_WRITE: Final = getattr(select, "PIPE_BUF", 4096)
+#: Bytes that go into one write to a file, and most that are taken from the lines at once.
+_LARGE_WRITE: Final = 64 * 1024
 _GATHERING: Final = 0.02  # seconds
 _LATE: Final = 0.5  # seconds
 
@@ -52,6 +55,7 @@ class LineWriter:
     def __init__(self, descriptor: int, capacity: int = STDERR_CAPACITY) -> None:
         self.notice: Callable[[int], bytes] = _default_notice
         self._descriptor = descriptor
+        self._longest_write = _LARGE_WRITE if _is_file(descriptor) else _ATOMIC_WRITE
         self._capacity = capacity
         self._lines: deque[bytes] = deque()
         self._gathered: deque[bytes] = deque()  # put without the lock
@@ -146,25 +150,27 @@ class LineWriter:
 
     def _run(self) -> None:
         while True:
-            chunk = self._next_chunk()
+            lines = self._next_lines()
             try:
-                self._write_all(chunk)
+                for chunk in _joined(lines, self._longest_write):
+                    self._write_all(chunk)
             except OSError:  # the reader is gone for good
                 self._discard_all()
                 return
-            self._count_written(len(chunk))
+            self._count_written(sum(map(len, lines)))
 
-    def _next_chunk(self) -> bytes:
-        """Wait for lines, and return some of them in one piece."""
+    def _next_lines(self) -> list[bytes]:
+        """Wait for lines, and return some of them."""
         with self._changed:
             if not self._lines:
                 self._wait_for_lines()
-            chunk = self._lines.popleft()
-            while self._lines and len(chunk) + len(self._lines[0]) <= _ATOMIC_WRITE:
-                chunk += self._lines.popleft()
+            lines = [self._lines.popleft()]
+            size = len(lines[0])
+            while self._lines and (size := size + len(self._lines[0])) <= _LARGE_WRITE:
+                lines.append(self._lines.popleft())
             if not self._lines:
                 self._is_urgent = False
-            return chunk
+            return lines
 
     def _wait_for_lines(self) -> None:
         """Return when there are lines; unless one is urgent, others have joined them for a moment."""
@@ -212,6 +218,26 @@ class LineWriter:
                 view = view[os.write(self._descriptor, view) :]
             except BlockingIOError:  # another process has made the pipe non-blocking
                 select.select([], [self._descriptor], [], 1.0)
+
+
+def _is_file(descriptor: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
+def _joined(lines: Iterable[bytes], longest: int) -> Iterator[bytes]:
+    """Yield lines in pieces of at most that many bytes, or of one line."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        if piece and size + len(line) > longest:
+            yield b"".join(piece)
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line)
+    yield b"".join(piece)
 
 
 _writer: LineWriter | None = None
