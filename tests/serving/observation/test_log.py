@@ -109,6 +109,10 @@ def test_a_flood_is_summed_up_and_distinct_failures_are_shown() -> None:
         assert len(server.requests) < 40
         left_out = int(summary["message"].split()[0])
         assert left_out + len(server.requests) == 73
+        parts = summary["left_out"]
+        assert sum(parts["outcomes"].values()) == sum(parts["callers"].values()) == left_out
+        (caller,) = parts["callers"]
+        assert f"most by {caller} ({left_out})" in summary["message"]
 
 
 def test_a_stalled_reader_of_stderr_delays_nothing() -> None:

@@ -259,7 +259,8 @@ def text_line(record: RequestRecord) -> str:
     words = f"{about}  {duration(record.milliseconds)}  {outcome_words(record)}"
     if record.tool_failure is not None:
         words += f" ({record.tool_failure})"
-    return f"{words}  {by}  [{record.request_id}]" if by else f"{words}  [{record.request_id}]"
+    ids = record.request_id if record.trace_id is None else f"{record.request_id} trace {record.trace_id}"
+    return f"{words}  {by}  [{ids}]" if by else f"{words}  [{ids}]"
 
 
 def subject(record: RequestRecord) -> str:

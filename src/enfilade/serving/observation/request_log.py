@@ -7,7 +7,8 @@ logger `enfilade.requests`: its message is the line for people, and its attribut
 Calls that tools make of each other are not requests of clients: they have a line at the level debug.
 
 Easy to get wrong: a flood. Lines of one second beyond `limit` are counted, and a summary says how many of which
-outcome were left out. Of failures and refusals, the first of each kind within a second is always written.
+outcome were left out, and whose most of them were. Of failures and refusals, the first of each kind within a
+second is always written.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from enfilade.serving.observation.request_line import LOGGER, json_line, line_of
 
 _INFO: Final = logging.INFO
 _DEBUG: Final = logging.DEBUG
+_MOST_CALLERS: Final = 1000  # that are counted between two summaries
+_SHOWN_CALLERS: Final = 5
 
 
 class LineHandler(Protocol):
@@ -55,6 +58,7 @@ class RequestLog(EndObserver):
         self._lines = 0
         self._kinds: set[tuple[str, str | None, str | None]] = set()
         self._left_out: Counter[str] = Counter()
+        self._callers: dict[str | None, list[Any]] = {}  # by principal or session: a name, and how many
         self._summary: asyncio.TimerHandle | None = None
 
     def end(self, record: RequestRecord) -> None:
@@ -93,20 +97,39 @@ class RequestLog(EndObserver):
                 self._kinds.add(kind)
                 return True
         self._left_out[outcome] += 1
+        self._count_caller(record)
         count("log_lines_dropped", "log_limit")
         if self._summary is None:
             self._summary = asyncio.get_running_loop().call_later(1.0, self.summarize)
         return False
 
+    def _count_caller(self, record: RequestRecord) -> None:
+        request = record.request
+        peer = record.peer if request is None else request.peer
+        key = None if peer is None else peer.principal or peer.session_id
+        entry = self._callers.get(key)
+        if entry is None:
+            if len(self._callers) >= _MOST_CALLERS:
+                return
+            entry = self._callers[key] = [record.principal or record.client or "unknown", 0]
+        entry[1] += 1
+
     def summarize(self) -> None:
-        """Write how many lines were left out since the last summary."""
+        """Write how many lines were left out since the last summary, and whose they were."""
         self._summary = None
         if not self._left_out:
             return
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in self._left_out.most_common())
-        text = f"{self._left_out.total()} requests were left out of the log (log_limit={self._limit}): {counts}"
+        callers: Counter[str] = Counter()
+        for name, number in self._callers.values():
+            callers[name] += number
+        outcomes, most = dict(self._left_out.most_common()), dict(callers.most_common(_SHOWN_CALLERS))
+        total = self._left_out.total()
         self._left_out.clear()
-        self._logger.info("%s", text)
+        self._callers.clear()
+        counts = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
+        by = ", ".join(f"{name} ({number})" for name, number in most.items())
+        text = f"{total} requests were left out of the log (log_limit={self._limit}): {counts}; most by {by}"
+        self._logger.info("%s", text, extra={"left_out": {"outcomes": outcomes, "callers": most}})
 
 
 def direct_handler(logger: logging.Logger) -> LineHandler | None:

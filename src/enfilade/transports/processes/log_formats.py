@@ -89,6 +89,7 @@ class LogLine(msgspec.Struct, kw_only=True, omit_defaults=True):
         worker: id of the process.
         request_id: of the request in which it was made, and so are the next two.
         exception: a traceback.
+        left_out: of a summary of a flood: how many lines of requests were left out, by outcome and by caller.
     """
 
     time: str
@@ -100,6 +101,7 @@ class LogLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     trace_id: str | None = None
     method: str | None = None
     exception: str | None = None
+    left_out: dict[str, dict[str, int]] | None = None
 
 
 class JsonFormatter(logging.Formatter):
@@ -125,6 +127,7 @@ class JsonFormatter(logging.Formatter):
             trace_id=None if request is None else request.trace_id,
             method=None if request is None else request.method,
             exception=None if exception is None else _encodable(exception),
+            left_out=getattr(record, "left_out", None),
         )
         return msgspec.json.encode(entry).decode()
 
