@@ -237,8 +237,8 @@ def tool_from_function(
     signature = read_signature(fn, context_type, allow_extra=input_schema is not None)
     published = documented_names(signature, published=input_schema is None)
     docstring = LazyDocstring(fn, published)
-    reader = _reader(tool_name, signature, docstring, label, input_schema, additional_properties)
-    writer = _writer(signature.returns, label, structured_output, output_schema)
+    reader = _reader(tool_name, signature, docstring, label, input_schema, additional_properties, schema_refs)
+    writer = _writer(signature.returns, label, structured_output, output_schema, schema_refs)
     if signature.unresolved and output_schema is None and structured_output is not False:
         logging.getLogger("enfilade").warning(
             "%s; until then its results have no output schema", signature.unresolved
@@ -355,6 +355,7 @@ def _reader(
     label: str,
     schema: Mapping[str, Any] | None,
     additional: bool,
+    has_refs: bool,
 ) -> Reader:
     if schema is not None:
         return _explicit_schema.ExplicitSchemaReader(name, signature, dict(schema), label=label)
@@ -374,12 +375,16 @@ def _reader(
 
     def make_plain() -> Reader:
         descriptions = docstring.parameters
-        return _plain.reader_for(signature.parameters, descriptions=descriptions, extra=additional, full=make)
+        return _plain.reader_for(
+            signature.parameters, descriptions=descriptions, extra=additional, has_refs=has_refs, full=make
+        )
 
     return cast("Reader", LazyObject(make_plain))
 
 
-def _writer(returns: Any, label: str, structured: bool | None, schema: Mapping[str, Any] | None) -> Writer:
+def _writer(
+    returns: Any, label: str, structured: bool | None, schema: Mapping[str, Any] | None, has_refs: bool
+) -> Writer:
     def make() -> Writer:
         copied_schema = None if schema is None else dict(schema)
         return _structured.writer_for(returns, label=label, structured=structured, schema=copied_schema)
@@ -388,4 +393,4 @@ def _writer(returns: Any, label: str, structured: bool | None, schema: Mapping[s
         return make()
     if structured is False or any(returns is kind for kind in (EMPTY, None, NoneType, Any)):
         return cast("Writer", LazyObject(lambda: _results.UntypedWriter(structured=structured is not False)))
-    return cast("Writer", LazyObject(lambda: _plain.writer_for(returns, make)))
+    return cast("Writer", LazyObject(lambda: _plain.writer_for(returns, has_refs=has_refs, full=make)))

@@ -18,6 +18,23 @@ class Colour(enum.StrEnum):
     RED = "red"
 
 
+class Aliased(enum.Enum):
+    RED = "red"
+    CRIMSON = "red"  # noqa: PIE796
+
+
+class Numbers(enum.Enum):
+    HALF = 0.5
+
+
+class Looser(enum.StrEnum):
+    RED = "red"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Looser":
+        return cls.RED
+
+
 class Model(BaseModel):
     x: int
 
@@ -38,9 +55,10 @@ PLAIN: list[Any] = [
     *(str, int, float, bool, None, type(None), Any, list, dict, List, Dict),  # noqa: UP006
     *(list[str], list[list[int]], dict[str, int], dict[str, list[Any]], List[str], Dict[str, bool]),  # noqa: UP006
     *(str | None, int | list[str], Optional[int], Union[str, dict[str, Any]], Literal["a", 1, None]),  # noqa: UP007, UP045
+    *(Colour, list[Colour], Colour | None),
 ]
 OTHERS: list[Any] = [
-    *(Model, Typed, Colour, Text, object, bytes, set[str], tuple[int, ...], type, complex),
+    *(Model, Typed, Aliased, Numbers, Looser, Text, object, bytes, set[str], tuple[int, ...], type, complex),
     *(list[Model], dict[int, str], str | Model, Literal[Colour.RED], list[object]),
     *(Annotated[int, Field(ge=1)], list[Annotated[int, Field(ge=1)]], "str", print, EMPTY),
 ]
@@ -70,6 +88,8 @@ def test_the_rest_is_not(annotation: Any) -> None:
         (float, float("inf"), False),
         (float, float("nan"), False),
         (str, Colour.RED, False),
+        (Colour, Colour.RED, True),
+        (Colour | None, Colour.RED, True),
         (str, Text("a"), False),
         (list, [], False),
         (int, Field(ge=1), False),

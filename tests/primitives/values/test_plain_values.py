@@ -4,6 +4,7 @@ Easy to get wrong: a comparison of pydantic with itself, which does what msgspec
 say what msgspec must do.
 """
 
+import enum
 import json
 import math
 import random
@@ -18,16 +19,51 @@ from hypothesis import given, settings, strategies as st
 
 from enfilade.primitives.errors import ArgumentsError, ReturnedValueError
 from enfilade.primitives.schema.plain_schemas import NotPlainError
+from enfilade.primitives.schema.references import inline_references
 from enfilade.primitives.schema.signature import EMPTY, Parameter, is_deferrable_parameter
 from enfilade.primitives.values import json_encoding, plain_values
 from enfilade.primitives.values.arguments import ArgumentReader
 from enfilade.primitives.values.plain_values import PlainReader, PlainWriter, plain_json
 from enfilade.primitives.values.structured_output import TypedWriter, writer_for
 
+
+class Colour(enum.Enum):
+    RED = "a"
+    BLUE = "b"
+
+
+class Size(enum.StrEnum):
+    """How large.
+
+    In words.
+    """
+
+    SMALL = "1"
+    LARGE = "true"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+    NONE = 0
+
+
+class Only(int, enum.Enum):
+    """The only one."""
+
+    ONE = 5
+
+
+class Text(str, enum.Enum):  # noqa: UP042 - as authors still write it
+    EMPTY = ""
+    A = "a"
+
+
 LEAVES: list[Any] = [
     *(str, int, float, bool, None, Any, list, dict, List, Dict),  # noqa: UP006
     *(Literal["a"], Literal["a", "b"], Literal[1, 2], Literal["a", 1], Literal["a", None], Literal[None]),
     *(Literal[True], Literal["a", 1, False]),
+    *(Colour, Size, Level, Only, Text),
 ]
 
 
@@ -44,7 +80,9 @@ def some_type(choice: random.Random, depth: int = 0) -> Any:
 # Made once: `typing` remembers unions, and which of two equal ones it gives depends on what was asked for before.
 _CHOICE = random.Random(1)
 TYPES = st.sampled_from([*LEAVES, *(some_type(_CHOICE) for _ in range(400))])
-DEFAULTS = st.sampled_from([EMPTY, EMPTY, None, "a", "", "b", 1, 0, 5, 2**70, True, False, 1.5, -0.0, 2.0])
+DEFAULTS = st.sampled_from(
+    [EMPTY, EMPTY, None, "a", "", "b", 1, 0, 5, 2**70, True, False, 1.5, -0.0, 2.0, Size.SMALL, *Colour, *Level]
+)
 NUMBERS = st.one_of(
     st.integers(-3, 3), st.integers(), st.floats(), st.sampled_from([2**53 + 1, 1e22, 1e-7, 5e-324])
 )
@@ -66,21 +104,25 @@ OTHER_VALUES = st.recursive(
 )
 
 
-def value_of(annotation: Any) -> st.SearchStrategy[Any]:
-    """Return values that are mostly right for a type."""
+def value_of(annotation: Any, of_python: bool = False) -> st.SearchStrategy[Any]:
+    """Return values that are mostly right for a type; those of an Enum as its members, or in JSON."""
     kind, arguments = getattr(annotation, "__origin__", annotation), getattr(annotation, "__args__", ())
     if kind in (str, int, float, bool):
         return {str: st.text(), int: st.integers(), float: st.floats(), bool: st.booleans()}[kind]
     if kind in (None, NoneType):
         return st.none()
+    if isinstance(kind, enum.EnumType):
+        return st.sampled_from(list(kind) if of_python else [member.value for member in kind])
     if kind is list:
-        return st.lists(value_of(arguments[0]) if arguments else VALUES, max_size=4)
+        return st.lists(value_of(arguments[0], of_python) if arguments else VALUES, max_size=4)
     if kind is dict:
-        return st.dictionaries(st.text(max_size=3), value_of(arguments[1]) if arguments else VALUES, max_size=4)
+        return st.dictionaries(
+            st.text(max_size=3), value_of(arguments[1], of_python) if arguments else VALUES, max_size=4
+        )
     if kind is Literal:
         return st.sampled_from(arguments)
     if kind is Union or isinstance(annotation, UnionType):
-        return st.one_of(*map(value_of, arguments))
+        return st.one_of(*(value_of(argument, of_python) for argument in arguments))
     return VALUES
 
 
@@ -111,12 +153,15 @@ def as_text(value: Any) -> str:
 def test_schemas_of_arguments(annotation: Any, default: Any, extra: bool, text: str | None) -> None:
     marked = annotation if text is None else Annotated[annotation, "Not this.", text]
     parameters = [Parameter("x", marked, default), Parameter("_y", str, EMPTY), Parameter("z", float, 1)]
-    assert all(map(is_deferrable_parameter, parameters))
+    if not all(map(is_deferrable_parameter, parameters)):  # a default of another Enum
+        return
     try:
         schema = plain_reader(*parameters, extra=extra).schema
     except NotPlainError:
         return
-    assert json.dumps(schema) == json.dumps(full_reader(*parameters, extra=extra).schema)
+    published = full_reader(*parameters, extra=extra).schema
+    published = inline_references(published) if "$defs" in published else published
+    assert json.dumps(schema) == json.dumps(published)
 
 
 @settings(max_examples=400, deadline=None)
@@ -128,7 +173,8 @@ def test_schemas_of_results(annotation: Any) -> None:
     except NotPlainError:
         return
     if isinstance(full, TypedWriter):
-        assert (json.dumps(plain.schema), plain.wrapped) == (json.dumps(full.schema), full.wrapped)
+        published = inline_references(full.schema) if "$defs" in (full.schema or {}) else full.schema
+        assert (json.dumps(plain.schema), plain.wrapped) == (json.dumps(published), full.wrapped)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +193,18 @@ def test_common_types_are_plain(annotation: Any) -> None:
 def test_no_parameters() -> None:
     assert json.dumps(plain_reader().schema) == json.dumps(full_reader().schema)
     assert plain_reader().read(None) == plain_reader().read(b" {} ") == {}
+
+
+def test_definitions_that_are_kept_are_left_to_pydantic() -> None:
+    parameter = Parameter("x", list[Colour], EMPTY)
+    for has_refs, expected in ((True, ArgumentReader), (False, PlainReader)):
+        reader = plain_values.reader_for(
+            [parameter], descriptions={}, extra=False, has_refs=has_refs, full=lambda: full_reader(parameter)
+        )
+        assert type(reader) is expected
+        assert ("$defs" in reader.schema) is has_refs
+    full = writer_for(Colour, label="f()")
+    assert plain_values.writer_for(Colour, has_refs=True, full=lambda: full) is full
 
 
 # -- arguments -------------------------------------------------------------------------------------------------
@@ -259,7 +317,7 @@ def outcome(writer: Any, value: Any) -> Any:
 @settings(max_examples=500, deadline=None)
 @given(st.data(), TYPES)
 def test_results(data: st.DataObject, annotation: Any) -> None:
-    value = data.draw(st.one_of(value_of(annotation), OTHER_VALUES))
+    value = data.draw(st.one_of(value_of(annotation, True), value_of(annotation), OTHER_VALUES))
     full = writer_for(annotation, label="f()")
     try:
         plain = PlainWriter(annotation, lambda: full)
@@ -359,6 +417,7 @@ def test_long_values_with_other_keys_are_left_to_pydantic() -> None:
 
 def test_a_server_of_plain_tools_loads_no_pydantic() -> None:
     code = """
+import enum
 import sys
 from enfilade.primitives.tool import tool_from_function
 class Context: pass
@@ -367,7 +426,14 @@ def both(text: str, many: list[dict[str, int]], how: str | None = None) -> dict[
     return {"text": text}
 def anything(n: int = 1):
     return {"rows": [{"n": n}]}
-for fn, arguments in ((both, b'{"text": "a", "many": [{"b": 1}]}'), (anything, b"{}")):
+class Size(enum.StrEnum):
+    SMALL = "s"
+    LARGE = "l"
+def other(size: Size = Size.SMALL) -> Size:
+    return size
+for fn, arguments in (
+    (both, b'{"text": "a", "many": [{"b": 1}]}'), (anything, b"{}"), (other, b"{}"), (other, b'{"size": "l"}')
+):
     tool = tool_from_function(fn, context_type=Context)
     assert tool.definition.input_schema["type"] == "object"
     tool.result(tool.call(tool.bind(arguments, None)))

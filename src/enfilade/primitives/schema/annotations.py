@@ -15,6 +15,7 @@ import sys
 import types
 import typing
 from collections.abc import Awaitable, Coroutine, Mapping
+from enum import Enum, EnumType, IntEnum, StrEnum
 from types import NoneType
 from typing import (
     Any,
@@ -157,21 +158,44 @@ class _Absent:
 # What `is_deferrable` takes for a type that is surely right.
 _DEFERRABLE: Final = frozenset(map(id, (str, int, float, bool, None, NoneType, Any, list, dict)))
 _CHOICES: Final = (str, int, bool, NoneType)
+_ENUM_BASES: Final = ((Enum,), (StrEnum,), (IntEnum,), (str, Enum), (int, Enum))
 
 
 def is_deferrable(annotation: Any) -> bool:
-    """Return whether a type is surely right: text, number, flag, null, Any; lists, dicts and unions of these."""
+    """Return whether a type is surely right.
+
+    Text, number, flag, null, Any, a choice by an Enum; lists, dicts and unions of these.
+    """
     if id(annotation) in _DEFERRABLE:
         return True
     origin = get_origin(annotation)
     if origin is None:
-        return False
+        return type(annotation) is EnumType and is_plain_enum(annotation)
     arguments = get_args(annotation)
     if origin is dict:
         return not arguments or (arguments[0] is str and is_deferrable(arguments[1]))
     if origin is Literal:
         return all(type(value) in _CHOICES for value in arguments)
     return (origin is list or origin in UNIONS) and all(map(is_deferrable, arguments))
+
+
+@functools.lru_cache(maxsize=256)
+def is_plain_enum(kind: type[Enum]) -> bool:
+    """Return whether the values of an Enum are different texts or integers, and it has nothing of note besides.
+
+    Of others, only pydantic knows which values they take, and how these are published.
+    """
+    own = vars(kind)
+    kinds = {type(member.value) for member in kind}
+    texts = [kind.__doc__ or "", kind.__name__, *(member.value for member in kind)]
+    return (
+        kind.__bases__ in _ENUM_BASES
+        and len(kind.__members__) == len(kind)
+        and kinds in ({str}, {int})
+        and not any(name.startswith("__get_pydantic") for name in own)
+        and own.keys().isdisjoint(("_missing_", "__new_member__"))
+        and all(str(text).isascii() for text in texts)
+    )
 
 
 def is_context(annotation: Any, context_type: type) -> bool:

@@ -10,9 +10,11 @@ is not plain here, and pydantic makes its schema.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
+from enum import Enum, EnumType
 from types import NoneType
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, cast, get_args, get_origin
 
 from enfilade.primitives.schema.annotations import allows_none
 from enfilade.primitives.schema.signature import EMPTY, Parameter
@@ -47,16 +49,22 @@ def arguments_schema(parameters: Iterable[Parameter], descriptions: Mapping[str,
     properties: dict[str, Any] = {}
     required = []
     for parameter in parameters:
-        schema = schema_of(type_of(parameter))
-        text = _description(parameter.annotation, descriptions.get(parameter.name))
-        if text:
-            schema["description"] = text
-        if parameter.default is EMPTY:
+        kind, default = type_of(parameter), parameter.default
+        schema, notes = schema_of(kind), dict[str, Any]()
+        if default is EMPTY:
             required.append(parameter.name)
         else:
-            _check_default(parameter.default, schema)
-            schema["default"] = parameter.default
-        properties[parameter.name] = _in_order(schema)
+            if isinstance(default, Enum) and type(default) in (kind, *get_args(kind)):
+                default = default.value
+            elif default is not None and holds_choices(kind):
+                raise NotPlainError(default)
+            _check_default(default, schema)
+            notes["default"] = default
+        if text := _description(parameter.annotation, descriptions.get(parameter.name)):
+            notes["description"] = text
+        # In pydantic's order, which is that of the alphabet; but what is beside a definition follows that.
+        both = {**schema, **notes}
+        properties[parameter.name] = both if type(kind) is EnumType else {key: both[key] for key in sorted(both)}
     published: dict[str, Any] = {"type": "object", "properties": properties}
     if not extra:
         published["additionalProperties"] = False
@@ -96,16 +104,16 @@ def schema_of(annotation: Any) -> dict[str, Any]:
         NotPlainError: it is not plain.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if annotation is Any:
-        return {}
-    if annotation in _KINDS or annotation is None:
-        return {"type": _KINDS[annotation or NoneType]}
+    if annotation is Any or annotation is None or annotation in _KINDS:
+        return {} if annotation is Any else {"type": _KINDS[annotation or NoneType]}
     if (origin or annotation) is list:
         return {"items": schema_of(arguments[0]) if arguments else {}, "type": "array"}
     if (origin or annotation) is dict:
         return {"additionalProperties": (arguments and schema_of(arguments[1])) or True, "type": "object"}
     if origin is Literal:
         return _literal(arguments)
+    if type(annotation) is EnumType:
+        return _enum(cast("type[Enum]", annotation))
     if origin in UNIONS:
         return {"anyOf": _branches(arguments)}
     raise NotPlainError(annotation)
@@ -119,13 +127,21 @@ def _literal(values: tuple[Any, ...]) -> dict[str, Any]:
     return {**schema, "type": _KINDS[kinds.pop()]} if len(kinds) == 1 else schema
 
 
+def _enum(kind: type[Enum]) -> dict[str, Any]:
+    values = [member.value for member in kind]
+    schema: dict[str, Any] = {"enum": values, "title": kind.__name__, "type": _KINDS[type(values[0])]}
+    return {"description": inspect.cleandoc(kind.__doc__), **schema} if kind.__doc__ else schema
+
+
 def _branches(members: tuple[Any, ...]) -> list[dict[str, Any]]:
     """Return the schemas of the members of a union; null comes last."""
     others = [member for member in members if member is not NoneType]
     branches = [schema_of(member) for member in others]
     is_repeated = any(branch in branches[:index] for index, branch in enumerate(branches))
     # Which member of such a union a value is of, pydantic alone decides.
-    is_doubtful = any(member is Any or get_origin(member) is Literal for member in others)
+    is_doubtful = any(
+        member is Any or get_origin(member) is Literal or type(member) is EnumType for member in others
+    )
     if is_repeated or (is_doubtful and len(others) > 1):
         raise NotPlainError(members)
     return branches if len(others) == len(members) else [*branches, {"type": "null"}]
@@ -145,16 +161,18 @@ def _check_default(default: Any, schema: Mapping[str, Any]) -> None:
         if choices is not None:
             if any(type(choice) is type(default) and choice == default for choice in choices):
                 return
-        elif "type" not in branch or branch["type"] == _KINDS[type(default)]:
+        elif "type" not in branch or branch["type"] == _KINDS.get(type(default)):
             return
     if type(default) is int and schema.get("type") == "number":
         return
     raise NotPlainError(default)
 
 
-def _in_order(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a parameter in pydantic's order, which is that of the alphabet."""
-    return {key: schema[key] for key in sorted(schema)}
+def holds_choices(annotation: Any) -> bool:
+    """Return whether a plain type is or has an Enum, which has a definition where schemas keep definitions."""
+    if get_origin(annotation) is Literal:
+        return False
+    return type(annotation) is EnumType or any(map(holds_choices, get_args(annotation)))
 
 
 def holds_anything(annotation: Any) -> bool:

@@ -17,6 +17,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_args, get_origin
 
@@ -450,7 +451,10 @@ def _filled_by_partial(fn: Any) -> frozenset[str]:
 # signature must show when the tool is registered.
 def is_plain(annotation: Any, default: Any) -> bool:
     """Return whether a parameter has such a type and a default of one, or none."""
-    return (default is EMPTY or type(default) in _PLAIN_DEFAULTS) and is_deferrable(annotation)
+    is_plain_default = default is EMPTY or type(default) in _PLAIN_DEFAULTS
+    if not is_plain_default and isinstance(default, Enum):  # of its own type, alone or beside None
+        is_plain_default = any(type(default) is kind for kind in (annotation, *get_args(annotation)))
+    return is_plain_default and is_deferrable(annotation)
 
 
 def is_deferrable_parameter(parameter: Parameter) -> bool:

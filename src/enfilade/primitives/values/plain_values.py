@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import marshal
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum, EnumType
 from functools import cached_property
 from itertools import chain
 from types import NoneType
@@ -27,6 +28,7 @@ from enfilade.primitives.schema.plain_schemas import (
     NotPlainError,
     arguments_schema,
     holds_anything,
+    holds_choices,
     holds_numbers,
     result_schema,
     type_of,
@@ -80,17 +82,30 @@ class Writer(Protocol):
 
 
 def reader_for(
-    parameters: Iterable[Parameter], *, descriptions: Mapping[str, str], extra: bool, full: Callable[[], Reader]
+    parameters: Sequence[Parameter],
+    *,
+    descriptions: Mapping[str, str],
+    extra: bool,
+    has_refs: bool,
+    full: Callable[[], Reader],
 ) -> Reader:
-    """Return what reads arguments: a `PlainReader` if all parameters are plain, or else what `full` makes."""
+    """Return what reads arguments: a `PlainReader` if all parameters are plain, or else what `full` makes.
+
+    Args:
+        has_refs: whether the schema is published with its definitions, which pydantic alone makes.
+    """
+    if has_refs and any(holds_choices(type_of(parameter)) for parameter in parameters):
+        return full()
     try:
         return PlainReader(parameters, descriptions=descriptions, extra=extra, full=full)
     except NotPlainError:
         return full()
 
 
-def writer_for(returns: Any, full: Callable[[], Writer]) -> Writer:
+def writer_for(returns: Any, *, has_refs: bool, full: Callable[[], Writer]) -> Writer:
     """Return what writes results: a `PlainWriter` if their type is plain, or else what `full` makes."""
+    if has_refs and holds_choices(returns):
+        return full()
     try:
         return PlainWriter(returns, full)
     except NotPlainError:
@@ -189,7 +204,7 @@ class PlainWriter:
         self._make_full = full
         self.schema: dict[str, Any] | None
         self.schema, self.wrapped = result_schema(returns)
-        self._scalar = returns if returns in (str, int, bool, float) else None
+        self._scalar = returns if returns in (str, int, bool, float) or type(returns) is EnumType else None
         self._holds_anything = holds_anything(returns)
         self._holds_numbers = holds_numbers(returns)
 
@@ -199,7 +214,10 @@ class PlainWriter:
         Raises:
             ReturnedValueError: the value is not of that type, or cannot be written in its schema.
         """
-        result = scalar_result(value) if type(value) is self._scalar else self._written(value)
+        if type(value) is self._scalar:
+            result = scalar_result(value.value if isinstance(value, Enum) else value)
+        else:
+            result = self._written(value)
         return self._full.write(value) if result is None else result
 
     @cached_property
@@ -221,7 +239,7 @@ class PlainWriter:
                 data = _with_signs(data)
         except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
             return None
-        text = converted if type(converted) is str else data.decode()
+        text = msgspec.json.decode(data, type=str) if data.startswith(b'"') else data.decode()
         content = Raw(b'{"result":%b}' % data if self.wrapped else data)
         return CallToolResult(content=[TextContent(text=text)], structured_content=content)
 
