@@ -492,7 +492,12 @@ class MCPApp(Registration):
     @property
     def _whole_results(self) -> StoredResults:
         if self._results is None:
-            self._results = _stored_results.StoredResults(self.name, lambda: self._state_of_callers)
+            self._results = _stored_results.StoredResults(
+                self.name,
+                lambda: self._state_of_callers,
+                self.settings.whole_results_per_caller,
+                self.settings.whole_results_size,
+            )
         return self._results
 
     def offer_whole_results(self) -> None:

@@ -349,6 +349,12 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
     on_overflow: Annotated[
         Literal["error", "truncate", "link"], Meta(description="what becomes of a result that is larger")
     ] = "error"
+    whole_results_size: Annotated[
+        int, Meta(ge=0, description="bytes of whole results that links lead to, of all callers with one store")
+    ] = 256 * 1024 * 1024
+    whole_results_per_caller: Annotated[
+        int, Meta(ge=0, description="bytes of whole results that links lead to, of one caller")
+    ] = 8 * 1024 * 1024
     page_size: Annotated[int, Meta(ge=1, description="entries per page of a list")] = 100
     tool_threads: Annotated[int, Meta(ge=1, description="threads for plain `def` tools")] = 40
 

@@ -199,3 +199,44 @@ async def test_the_limit_holds_whatever_else_is_for_ever(capacity: int) -> None:
 def test_an_unknown_store_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="memory://"):
         open_store(url)
+
+
+async def test_an_owner_has_a_part_of_the_room() -> None:
+    """R-714: whoever floods the store takes its own room, and what is refused changes nothing."""
+    keys = MemoryKeys(capacity=80, size=8 * 10 * 256)
+    for number in range(10):
+        keys.put_owned(f"idempotent:a{number}", b"", 1000, "ada", False)
+    for _ in range(3):
+        with pytest.raises(StoreError, match="no more room for this caller"):
+            keys.put_owned("idempotent:a10", b"", 1000, "ada", False)
+    keys.put_owned("idempotent:a3", b"x", 1000, "ada", False)
+    keys.put_owned("idempotent:b", b"", 1000, "bob", False)
+    keys.put_owned("cached:a", b"", 1000, "ada", True)
+    assert keys.value_of("idempotent:a0") == b"", "another kind has another part"
+    await keys.delete("idempotent:a5")
+    keys.put_owned("idempotent:a10", b"", 1000, "ada", False)
+    with pytest.raises(StoreError, match="no more room for this caller"):
+        keys.put_owned("idempotent:a10", bytes(300), 1000, "ada", False)
+
+
+async def test_an_owner_gives_up_its_oldest(clock: MemoryClock) -> None:
+    keys = MemoryKeys(capacity=80, size=8 * 10 * 256)
+    for number in range(30):
+        keys.put_owned(f"cached:{number}", b"", 1000, "ada", True)
+        keys.put_owned(f"cached:bob{number % 10}", b"", 1000, "bob", True)
+    assert [number for number in range(30) if keys.value_of(f"cached:{number}") is not None] == [*range(20, 30)]
+    assert all(keys.value_of(f"cached:bob{number}") is not None for number in range(10))
+    for number in range(60):
+        keys.put_now(f"cached:{number}.", b"", 1000)
+    keys.put_owned("cached:new", b"", 1000, "ada", True)
+    assert keys.value_of("cached:20") is None, "in a full store too"
+    with pytest.raises(StoreError, match="full"):
+        keys.put_owned("cached:eve", b"", 1000, "eve", True)
+    clock.now += 1001
+    for number in range(10):
+        keys.put_owned(f"cached:{number}", b"", 1000, "ada", False)
+    assert all(keys.value_of(f"cached:{number}") is not None for number in range(10))
+    for _ in range(30):
+        await keys.put("cached:other", b"", 1000)
+    keys.clear()
+    assert (keys._owned, keys._owners) == ({}, {})

@@ -1,7 +1,7 @@
 """A store whose operations are timed, for outlets such as metrics; any other store is used as it is.
 
 Operations are named after the parts of a store: `keys.get`, `log.append`, `bus.publish`, `limits.admit`,
-`outcomes.claim`.
+`outcomes.claim`, `results.put`.
 
 Easy to get wrong: what else a store has. Attributes that are not timed are those of the store itself.
 """
@@ -18,6 +18,7 @@ _OPERATIONS: Final = {
     "log": ("open", "append", "read", "last", "touch", "drop"),
     "bus": ("publish",),
     "limits": ("admit", "release", "renew"),
+    "results": ("put",),
     "outcomes": ("claim", "finish", "release", "renew", "change_version"),
 }
 
@@ -44,6 +45,11 @@ class _MeasuredStore:
     def outcomes(self) -> Any:
         """What decides about outcomes that calls share, which the store makes when it is first used."""
         return self._made_later("outcomes")
+
+    @property
+    def results(self) -> Any:
+        """What keeps whole results within their room, which the store makes when it is first used."""
+        return self._made_later("results")
 
     def _made_later(self, name: str) -> "_MeasuredPart | None":
         if name not in self._later:

@@ -27,10 +27,14 @@ from enfilade.state.store import ENDED, Bus, EventLog, Keys, LogLimits, StoreErr
 if TYPE_CHECKING:
     from enfilade.state.limits.claims import Limits
     from enfilade.state.outcomes.claims import Outcomes
+    from enfilade.state.outcomes.decisions import Results
 
 #: Keys of one kind that are kept at once, and bytes of their values. The kind is the part before the colon.
 MOST_KEYS: Final = 100_000
 MOST_BYTES: Final = 64 * 1024 * 1024
+
+#: The part of the keys and bytes of one kind that one owner may have, where values have owners.
+OWNERS: Final = 8
 
 #: Ids of ended sessions that are remembered at most; about 41 MB.
 MOST_ENDED: Final = 500_000
@@ -75,6 +79,7 @@ class MemoryStore:
         self.bus: Bus = MemoryBus()
         self._call_limits: Limits | None = None
         self._call_outcomes: Outcomes | None = None
+        self._whole_results: Results | None = None
 
     @property
     def limits(self) -> "Limits":
@@ -100,6 +105,22 @@ class MemoryStore:
             self._call_outcomes = TableOutcomes(run, time.monotonic, is_local=True)
         return self._call_outcomes
 
+    @property
+    def results(self) -> "Results":
+        """What keeps whole results within their room, made when it is first used."""
+        if self._whole_results is None:
+            from enfilade.state.limits.memory_limits import MemoryTable
+            from enfilade.state.outcomes.decisions import TableResults
+
+            assert isinstance(self.keys, MemoryKeys)
+            table = MemoryTable(self.keys)
+
+            async def run(job: "Callable[[MemoryTable], T]") -> T:
+                return job(table)
+
+            self._whole_results = TableResults(run, time.monotonic, MOST_BYTES)
+        return self._whole_results
+
     async def start(self) -> None:
         """Do nothing, as there is nothing to open."""
 
@@ -117,6 +138,16 @@ class _Share:
         self.swept_at = -math.inf
 
 
+class _Owned:
+    """The keys of one kind that one owner has, oldest first, with their sizes."""
+
+    __slots__ = ("size", "sizes")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.sizes: OrderedDict[str, int] = OrderedDict()
+
+
 class MemoryKeys:
     """`Keys` in a dict. A put without room raises `StoreError` and changes nothing.
 
@@ -131,6 +162,8 @@ class MemoryKeys:
         self._size = size
         self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         self._shares: dict[str, _Share] = {}
+        self._owned: dict[tuple[str, str], _Owned] = {}
+        self._owners: dict[str, tuple[str, str]] = {}
         self._ended = EndedIds(most_ended)
         self._sweep_iterator: Iterator[str] = iter(())
 
@@ -182,12 +215,78 @@ class MemoryKeys:
         self._sweep()
         if ttl is not None:
             self._check_room(key, kind, value)
+        share_of_owner = self._owners.get(key)
         self.delete_now(key)
         self._entries[key] = (value, math.inf if ttl is None else time.monotonic() + ttl)
         if ttl is not None:
             share = self._shares.setdefault(kind, _Share())
             share.count += 1
             share.size += _size(value)
+        if share_of_owner is not None:  # it stays whose it was
+            self._own(key, share_of_owner, _size(value))
+
+    def _own(self, key: str, share: tuple[str, str], size: int) -> None:
+        owned = self._owned.setdefault(share, _Owned())
+        owned.size += size - owned.sizes.pop(key, 0)
+        owned.sizes[key] = size
+        self._owners[key] = share
+
+    def put_owned(self, key: str, value: bytes, ttl: float, owner: str, evicts: bool) -> None:
+        """Store a value of an owner, who has a part of the room for its kind.
+
+        So one owner leaves room to the others, whatever it puts.
+
+        Args:
+            key, value, ttl: as for `put`.
+            owner: whose it is; empty for nobody's.
+            evicts: whether the oldest of the same owner makes room; otherwise it is refused.
+
+        Raises:
+            StoreError: there is no room.
+        """
+        if not owner:
+            self.put_now(key, value, ttl)
+            return
+        share = (_split_key(key)[0], owner)
+        while not self._fits_owner(share, key, value):
+            if not (evicts and self._evict_of(share, key)):
+                raise StoreError(
+                    "the store in this process has no more room for this caller, who has as many keys, or bytes "
+                    "of their values, as one caller may have"
+                )
+        while True:
+            try:
+                self.put_now(key, value, ttl)
+            except StoreError:
+                if not (evicts and self._evict_of(share, key)):
+                    raise
+            else:
+                break
+        self._own(key, share, _size(value))
+
+    def _fits_owner(self, share: tuple[str, str], key: str, value: bytes) -> bool:
+        owned = self._owned.get(share)
+        count, size = (0, 0) if owned is None else (len(owned.sizes), owned.size)
+        current = 0 if owned is None else owned.sizes.get(key, 0)
+        if current >= _size(value):
+            return True
+        fits = count + (not current) <= self._capacity // OWNERS
+        if fits and size - current + _size(value) <= self._size // OWNERS:
+            return True
+        return owned is not None and self._drop_expired(owned) and self._fits_owner(share, key, value)
+
+    def _drop_expired(self, owned: _Owned) -> bool:
+        """Delete the oldest keys of an owner that have expired; return whether there were any."""
+        now, before = time.monotonic(), len(owned.sizes)
+        while owned.sizes and self._entries[key := next(iter(owned.sizes))][1] <= now:
+            self._delete_entry(key)
+        return len(owned.sizes) < before
+
+    def _evict_of(self, share: tuple[str, str], but: str) -> bool:
+        """Delete the oldest key of an owner except one; return False if there is none."""
+        owned = self._owned.get(share)
+        oldest = None if owned is None else next((key for key in owned.sizes if key != but), None)
+        return oldest is not None and self._delete_entry(oldest)
 
     def _check_room(self, key: str, kind: str, value: bytes) -> None:
         """Check that a key can be put without deleting another.
@@ -226,6 +325,12 @@ class MemoryKeys:
 
     def _delete_entry(self, key: str) -> bool:
         entry = self._entries.pop(key, None)
+        share_of_owner = self._owners.pop(key, None)
+        if share_of_owner is not None:
+            owned = self._owned[share_of_owner]
+            owned.size -= owned.sizes.pop(key)
+            if not owned.sizes:
+                del self._owned[share_of_owner]
         if entry is not None and entry[1] != math.inf:
             share = self._shares[_split_key(key)[0]]
             share.count -= 1

@@ -58,6 +58,36 @@ def identity_key(request: Request) -> str:
     return _joined("nobody")
 
 
+def holder_key(request: Request) -> str | None:
+    """Return whose what is kept for a request is, so that one caller cannot take the room of all.
+
+    That is its principal, or else its session or connection, or else the address that it calls from, of which
+    IPv6 gives a host the last 64 bits; None if nothing tells callers apart.
+    """
+    root = request.root
+    peer, http = root.peer, root.channel.http
+    if peer.principal is not None:
+        return _joined("principal", peer.principal)
+    if peer.session_id is not None:
+        return _joined("session", peer.session_id)
+    if root.channel.session is not None:
+        return _joined("connection", _connection_of(root.channel.session))
+    client = None if http is None else http.client
+    return None if client is None else _joined("address", _network_of(client[0]))
+
+
+def _network_of(address: str) -> str:
+    if ":" not in address:
+        return address
+    import ipaddress
+
+    try:
+        full = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(full.ipv4_mapped or ipaddress.IPv6Network((full, 64), strict=False))
+
+
 def _connection_of(session: object) -> str:
     return _connections.setdefault(session, secrets.token_hex(8))
 

@@ -1,5 +1,7 @@
 """Whole results that were too large: kept in the store for a while, encrypted, for whom they were made.
 
+One caller may have a part of the room for all, in bytes; the oldest of its own results make room for a new one.
+
 Easy to get wrong: whose they are. The key has the principal in it, so what another principal asks for is not
 there. Without one, only the id in the link protects a result, so it cannot be guessed.
 """
@@ -17,7 +19,10 @@ from msgspec import UNSET, Raw
 from enfilade.primitives.errors import ResourceNotFound
 from enfilade.serving.callers.state_records import StateStore
 from enfilade.serving.context import Context
+from enfilade.serving.limits.callers import holder_key
 from enfilade.serving.request import Request
+from enfilade.state.outcomes.decisions import StoredResult, results_of
+from enfilade.state.store import StoreError
 from enfilade.wire.content import ResourceLink, TextContent
 from enfilade.wire.tools import CallToolResult
 
@@ -37,10 +42,14 @@ class StoredResults:
     Args:
         server: its name.
         state: makes what has the store and the keys.
+        own_size: bytes that one caller may have.
+        size: bytes that all callers of a store may have.
     """
 
-    def __init__(self, server: str, state: Callable[[], StateStore]) -> None:
+    def __init__(self, server: str, state: Callable[[], StateStore], own_size: int, size: int) -> None:
         self._server = server
+        self._own_size = own_size
+        self._size = size
         self._state = state
 
     async def link(self, request: Request, tool: str, result: CallToolResult) -> ResourceLink:
@@ -52,7 +61,15 @@ class StoredResults:
         text, id = _text_of(result), secrets.token_hex(16)
         row, state = self._row(request.root.peer.principal, id), self._state()
         keys = await state.started_keys()
-        await keys.put(row, state.seal.encrypt(text.encode(), _PURPOSE + row.encode()), RESULT_AGE)
+        sealed = state.seal.encrypt(text.encode(), _PURPOSE + row.encode())
+        results = results_of(state.store)
+        if results is None:  # a store of the author's
+            await keys.put(row, sealed, RESULT_AGE)
+        elif not await results.put(self._stored(request, row, sealed)):
+            raise StoreError(
+                f"whole results have no more room: one caller may have {self._own_size} bytes of them "
+                f"(whole_results_per_caller), and all together {self._size} (whole_results_size)"
+            )
         return ResourceLink(
             uri=f"{SCHEME}://{id}",
             name=f"result of {tool}",
@@ -81,6 +98,18 @@ class StoredResults:
         if content is None:
             raise ResourceNotFound
         return content.decode()
+
+    def _stored(self, request: Request, row: str, sealed: bytes) -> StoredResult:
+        owner = hashlib.sha256(json.dumps([self._server, holder_key(request)]).encode()).hexdigest()
+        return StoredResult(
+            key=row,
+            value=sealed,
+            ttl=RESULT_AGE,
+            owner=f"result_owner:{owner}",
+            room="result_room:all",
+            own_size=self._own_size,
+            size=self._size,
+        )
 
     def _row(self, principal: str | None, id: str) -> str:
         identity = json.dumps([self._server, principal, id])

@@ -54,6 +54,8 @@ class SharedCall(msgspec.Struct, frozen=True, kw_only=True):
         ttl: seconds for which an outcome is kept.
         age: seconds for which it is known that a run has begun.
         bound: how many outcomes are kept.
+        own: how many of these are the caller's; None if that is not counted.
+        owner: whose room they take, in a store in this process.
         may_wait: whether it may wait for others.
     """
 
@@ -63,6 +65,8 @@ class SharedCall(msgspec.Struct, frozen=True, kw_only=True):
     ttl: float
     age: float
     bound: Bound
+    own: Bound | None = None
+    owner: str = ""
     may_wait: bool = True
 
 
@@ -93,7 +97,11 @@ class StillRunningError(FlightError):
 
 
 class NoRoomError(FlightError):
-    """No more outcomes are kept."""
+    """No more outcomes are kept. `is_own`: of this caller, who is not authenticated."""
+
+    def __init__(self, is_own: bool) -> None:
+        super().__init__()
+        self.is_own = is_own
 
 
 class UnknownError(FlightError):
@@ -201,6 +209,8 @@ class Flights:
             lease=self._timings.lease,
             age=shared.age,
             bound=shared.bound,
+            own=shared.own,
+            owner=shared.owner,
         )
         while True:
             woken = self._woken[shared.key] = loop.create_future()
@@ -223,7 +233,7 @@ class Flights:
             if isinstance(decision, Differs):
                 raise OtherArgumentsError
             if isinstance(decision, Full):
-                raise NoRoomError
+                raise NoRoomError(decision.is_own)
 
     async def _run(
         self,
@@ -259,6 +269,8 @@ class Flights:
             bound=shared.bound,
             outcome=self._sealed(outcomes, shared.key, outcome),
             ttl=shared.ttl,
+            own=shared.own,
+            owner=shared.owner,
         )
         try:
             finished = await outcomes.finish(finish)

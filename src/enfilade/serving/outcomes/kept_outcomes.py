@@ -27,7 +27,7 @@ from enfilade.serving.callers.state_records import StateStore
 from enfilade.serving.execution import ToolTimeoutError
 from enfilade.serving.failures import error_result, is_failure, single_error, tool_error_result
 from enfilade.serving.limits.admission import RETRY_AFTER
-from enfilade.serving.limits.callers import identity_key
+from enfilade.serving.limits.callers import holder_key, identity_key
 from enfilade.serving.observation.record import ANSWERED_FROM
 from enfilade.serving.outcomes.flights import (
     DONE,
@@ -56,6 +56,9 @@ CACHED_COUNT: Final = 5_000
 #: Most bytes of an outcome that is kept under a key, and most keys of a caller for a tool.
 KEPT_SIZE: Final = 64 * 1024
 KEPT_COUNT: Final = 10_000
+
+#: Callers who are not authenticated share their keys, and one of them has this many of these at most.
+OWN_COUNT: Final = 1_000
 
 #: Calls a tool, and says when its handler, or what is around it, is about to begin.
 Call = Callable[[Callable[[], None]], Awaitable[CallToolResult]]
@@ -158,6 +161,7 @@ class KeptOutcomes:
             ttl=policy.seconds,
             age=0.0,
             bound=keys.bound,
+            owner=holder_key(request) or "",
             may_wait=not self._runs_above(request),
         )
 
@@ -222,13 +226,18 @@ class KeptOutcomes:
     async def _once(
         self, request: Request, tool: Tool, policy: IdempotencyPolicy, key: str, form: bytes, call: Call
     ) -> CallToolResult:
-        caller = request.root.peer.principal
+        caller, holder = request.root.peer.principal, holder_key(request)
+        own = None
+        if caller is None and holder is not None:
+            own = Bound(f"outcome_queue:{digest(self._server, tool.name, caller, holder)}", OWN_COUNT, False)
         shared = SharedCall(
             key=f"idempotent:{digest(self._server, tool.name, caller, key)}",
             arguments=digest(form.decode()),
             ttl=policy.ttl,
             age=policy.ttl,
             bound=Bound(f"outcome_queue:{digest(self._server, tool.name, caller)}", KEPT_COUNT, False),
+            own=own,
+            owner=holder or "",
             may_wait=not self._runs_above(request),
         )
 
@@ -375,8 +384,9 @@ def _refusal(tool: Tool, policy: IdempotencyPolicy, error: FlightError) -> ToolE
     if isinstance(error, StillRunningError):
         text = "the first call with this idempotency key still runs; try again in 1 second, with the same key"
     elif isinstance(error, NoRoomError):
+        count, whom = (OWN_COUNT, "one caller") if error.is_own else (KEPT_COUNT, "a caller")
         text = (
-            f"it keeps the outcomes of {KEPT_COUNT} idempotency keys of a caller, each for "
+            f"it keeps the outcomes of {count} idempotency keys of {whom}, each for "
             f"{duration_text(policy.ttl)}, and has no room for this one now; nothing was done"
         )
     else:

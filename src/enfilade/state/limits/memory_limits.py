@@ -19,6 +19,10 @@ class Values(Protocol):
         """Store a value for some seconds."""
         ...
 
+    def put_owned(self, key: str, value: bytes, ttl: float, owner: str, evicts: bool) -> None:
+        """Store a value in the share of its owner."""
+        ...
+
     def delete_now(self, key: str) -> None:
         """Delete a value, if there is one."""
         ...
@@ -49,4 +53,5 @@ class MemoryTable:
     def __init__(self, values: Values) -> None:
         self.get = values.value_of
         self.put = values.put_now
+        self.put_owned = values.put_owned
         self.delete = values.delete_now

@@ -40,5 +40,9 @@ class SqliteTable:
     def put(self, key: str, value: bytes, ttl: float) -> None:
         put_value(self._connection, key, value, time.time() + ttl)
 
+    def put_owned(self, key: str, value: bytes, ttl: float, _owner: str, _evicts: bool) -> None:
+        """Store a value: the room of a file is nobody's."""
+        self.put(key, value, ttl)
+
     def delete(self, key: str) -> None:
         delete_key(self._connection, key)

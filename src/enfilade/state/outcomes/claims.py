@@ -44,6 +44,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         lease: seconds after which the next one begins, unless it is renewed.
         age: seconds for which it is known that a run has begun.
         bound: how many outcomes are kept beside it.
+        own: how many of these are its caller's; None if that is not counted.
+        owner: whose room it takes, where callers share what a process has; empty for nobody's.
     """
 
     key: str
@@ -53,13 +55,15 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     lease: float
     age: float
     bound: Bound
+    own: Bound | None = None
+    owner: str = ""
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a run.
 
     Attributes:
-        key, ticket, versions, bound: those of its claim.
+        key, ticket, versions, bound, own, owner: those of its claim.
         outcome: what it came to.
         ttl: seconds for which that is kept.
     """
@@ -70,6 +74,8 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     bound: Bound
     outcome: bytes
     ttl: float
+    own: Bound | None = None
+    owner: str = ""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -93,7 +99,9 @@ class Differs(msgspec.Struct, frozen=True):
 
 
 class Full(msgspec.Struct, frozen=True):
-    """No more outcomes are kept."""
+    """No more outcomes are kept. `is_own`: of this caller."""
+
+    is_own: bool = False
 
 
 Decision = Begun | Running | Kept | Differs | Full

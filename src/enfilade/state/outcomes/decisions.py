@@ -4,6 +4,11 @@ Redis does the same by scripts (`redis_outcomes.py`), and the same tests hold fo
 queue besides, in the order in which it came, so that the oldest can be found: places by number, and the numbers
 of the first place and the one behind the last.
 
+Whole results that links lead to have their room here as well. A caller's record has its results, oldest first; a
+record of all has the bytes that were put in each minute, so nothing has to be counted when a result expires. A
+result that finds no room takes that of the oldest of the same caller; another caller's results stay. The bytes of
+a minute count until its last result has expired.
+
 Easy to get wrong: a place of an outcome that was replaced. The outcome at its key is another's then, as its
 ticket says, and stays.
 """
@@ -28,6 +33,7 @@ from enfilade.state.outcomes.claims import (
     Kept,
     Running,
 )
+from enfilade.state.store import Store
 
 T = TypeVar("T")
 
@@ -36,6 +42,23 @@ STEPS: Final = 32
 
 #: Seconds for which a queue is kept after the end of what is in it.
 QUEUE_GRACE: Final = 1.0
+
+
+class OwnedTable(Table, Protocol):
+    """A table in which callers may have a share."""
+
+    def put_owned(self, key: str, value: bytes, ttl: float, owner: str, evicts: bool) -> None:
+        """Store a value for some seconds; in a table whose room is shared, in that of its owner.
+
+        Args:
+            key, value, ttl: as for `put`.
+            owner: whose it is; empty for nobody's.
+            evicts: whether the oldest of the same owner makes room.
+
+        Raises:
+            StoreError: there is no room.
+        """
+        ...
 
 
 class TableOutcomes:
@@ -71,7 +94,7 @@ class TableOutcomes:
 class Run(Protocol):
     """Runs a job with a table."""
 
-    def __call__(self, job: Callable[[Table], T], /) -> Awaitable[T]:
+    def __call__(self, job: Callable[[OwnedTable], T], /) -> Awaitable[T]:
         """Return what the job returns."""
         ...
 
@@ -103,7 +126,7 @@ _place_in: Final = msgspec.msgpack.Decoder(_Place).decode
 _ends_in: Final = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
-def decide(table: Table, claim: Claim, now: float) -> Decision:
+def decide(table: OwnedTable, claim: Claim, now: float) -> Decision:
     """Decide about a claim.
 
     Args:
@@ -129,16 +152,17 @@ def decide(table: Table, claim: Claim, now: float) -> Decision:
             is_again = True
         else:  # sent again
             is_again = entry.is_again
-    if not claim.bound.evicts and _count(table, claim.bound, now) >= claim.bound.count:
-        return Full()
+    for bound in _bounds(claim):
+        if not bound.evicts and _count(table, bound, now) >= bound.count:
+            return Full(bound is claim.own)
     waiting = [] if entry is None or entry.outcome is not None else entry.waiting
     age = max(claim.age, claim.lease)
     begun = _Entry(claim.ticket, claim.arguments, versions, now + claim.lease, now + age, None, waiting, is_again)
-    table.put(claim.key, _encode(begun), age)
+    table.put_owned(claim.key, _encode(begun), age, claim.owner, claim.bound.evicts)
     return Begun(is_again)
 
 
-def keep(table: Table, finish: Finish, now: float) -> Finished:
+def keep(table: OwnedTable, finish: Finish, now: float) -> Finished:
     """Keep an outcome."""
     entry = _entry(table, finish.key)
     if entry is None or entry.ticket != finish.ticket:
@@ -150,8 +174,9 @@ def keep(table: Table, finish: Finish, now: float) -> Finished:
         return Finished(False, entry.waiting)
     waiting, entry.waiting = entry.waiting, []
     entry.outcome, entry.ends = finish.outcome, now + finish.ttl
-    table.put(finish.key, _encode(entry), finish.ttl)
-    _append(table, finish, now)
+    table.put_owned(finish.key, _encode(entry), finish.ttl, finish.owner, finish.bound.evicts)
+    for bound in _bounds(finish):
+        _append(table, bound, finish, now)
     return Finished(True, waiting)
 
 
@@ -202,15 +227,19 @@ def _count(table: Table, bound: Bound, now: float) -> int:
     return last - kept
 
 
-def _append(table: Table, finish: Finish, now: float) -> None:
-    bound = finish.bound
+def _bounds(of: Claim | Finish) -> tuple[Bound, ...]:
+    return (of.bound,) if of.own is None else (of.bound, of.own)
+
+
+def _append(table: OwnedTable, bound: Bound, finish: Finish, now: float) -> None:
     first, last = _ends(table, bound)
     place = _Place(finish.key, finish.ticket, now + finish.ttl)
-    table.put(_place_key(bound, last), _encode(place), finish.ttl + QUEUE_GRACE)
+    age = finish.ttl + QUEUE_GRACE
+    table.put_owned(_place_key(bound, last), _encode(place), age, finish.owner, bound.evicts)
     last += 1
     surplus = last - first - bound.count if bound.evicts else 0
     first = _without_oldest(table, bound, first, last, now, surplus)
-    table.put(bound.key, _encode((first, last)), finish.ttl + QUEUE_GRACE)
+    table.put(bound.key, _encode((first, last)), age)
 
 
 def _without_oldest(table: Table, bound: Bound, first: int, last: int, now: float, surplus: int) -> int:
@@ -239,3 +268,126 @@ def _evict(table: Table, place: _Place) -> None:
 def _age_of(table: Table, bound: Bound, last: int, now: float) -> float:
     stored = table.get(_place_key(bound, last - 1))
     return QUEUE_GRACE if stored is None else max(0.0, _place_in(stored).ends - now) + QUEUE_GRACE
+
+
+# -- whole results ---------------------------------------------------------------------------------------------
+
+#: Results of a caller at most, whatever their size, so that its record stays small.
+MOST_RESULTS: Final = 256
+
+#: Bytes that a result counts for besides its own.
+OVERHEAD: Final = 256
+
+_MINUTE: Final = 60.0
+
+
+class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A result to be kept. Sent again, it has the same effect.
+
+    Attributes:
+        key: under which `Keys.get` finds it.
+        value: what is kept.
+        ttl: seconds for which it is kept; the same for all results of a store.
+        owner: the key of its caller's record.
+        room: the key of the record of all.
+        own_size: bytes that one caller may have.
+        size: bytes that all may have.
+    """
+
+    key: str
+    value: bytes
+    ttl: float
+    owner: str
+    room: str
+    own_size: int
+    size: int
+
+    @property
+    def counted(self) -> int:
+        """The bytes that it counts for."""
+        return len(self.value) + OVERHEAD
+
+
+class Results(Protocol):
+    """Keeps results within their room."""
+
+    async def put(self, result: StoredResult) -> bool:
+        """Keep a result, and return whether there is room for it.
+
+        Raises:
+            StoreError: the store does not answer, or this process has no room.
+        """
+        ...
+
+
+def results_of(store: Store) -> Results | None:
+    """Return what keeps results within their room; None for a store of the author's that has no such thing."""
+    results: Results | None = getattr(store, "results", None)
+    return results
+
+
+class _Item(msgspec.Struct, array_like=True):
+    """A result of a caller."""
+
+    key: str
+    size: int
+    ends: float
+    minute: int
+
+
+_items_in: Final = msgspec.msgpack.Decoder(list[_Item]).decode
+_minutes_in: Final = msgspec.msgpack.Decoder(dict[int, int]).decode
+
+
+class TableResults:
+    """`Results` in a table.
+
+    Args:
+        run: runs a job with the table, in one step that no other comes between.
+        clock: seconds, of a clock that all processes with this table share.
+        most: bytes that the table has room for; None if there is no such limit.
+    """
+
+    def __init__(self, run: Run, clock: Callable[[], float], most: int | None = None) -> None:
+        self._run = run
+        self._clock = clock
+        self._most = most
+
+    async def put(self, result: StoredResult) -> bool:
+        if self._most is not None and self._most < result.size:
+            result = msgspec.structs.replace(result, size=self._most)
+        return await self._run(lambda table: put_within(table, result, self._clock()))
+
+
+def put_within(table: Table, result: StoredResult, now: float) -> bool:
+    """Keep a result if there is room, or its caller has older ones that make some."""
+    stored = table.get(result.owner)
+    # A clock that was set back must not keep what no longer is there.
+    latest = now + result.ttl
+    items = [item for item in ([] if stored is None else _items_in(stored)) if now < item.ends <= latest]
+    if any(item.key == result.key for item in items):
+        return True
+    minute, age = int(now // _MINUTE), result.ttl + _MINUTE
+    stored = table.get(result.room)
+    minutes = {} if stored is None else _minutes_in(stored)
+    minutes = {of: size for of, size in minutes.items() if now - age < of * _MINUTE <= now}
+    own, every = sum(item.size for item in items), sum(minutes.values())
+    if result.counted > result.own_size or every - own + result.counted > result.size:
+        return False  # whatever is evicted
+    while items and (
+        own + result.counted > result.own_size
+        or every + result.counted > result.size
+        or len(items) >= MOST_RESULTS
+    ):
+        oldest = items.pop(0)
+        table.delete(oldest.key)
+        own -= oldest.size
+        if oldest.minute in minutes:
+            minutes[oldest.minute] -= oldest.size
+            every -= oldest.size
+    table.put(result.key, result.value, result.ttl)
+    items.append(_Item(result.key, result.counted, now + result.ttl, minute))
+    minutes[minute] = minutes.get(minute, 0) + result.counted
+    table.put(result.owner, _encode(items), result.ttl)
+    table.put(result.room, _encode(minutes), age)
+    return True

@@ -19,15 +19,15 @@ from enfilade.state.outcomes.claims import (
     Kept,
     Running,
 )
-from enfilade.state.outcomes.decisions import QUEUE_GRACE, STEPS
+from enfilade.state.outcomes.decisions import MOST_RESULTS, QUEUE_GRACE, STEPS, StoredResult
 from enfilade.state.redis.scripts import Script
 from enfilade.state.store import StoreError
 
 if TYPE_CHECKING:
     from enfilade.state.redis.connection import Connections
 
-# KEYS[1] is the entry, KEYS[2] the queue; the others are versions. An entry has the members of `_Entry`: ticket,
-# arguments, versions, alive_until, ends, outcome, waiting, is_again.
+# KEYS[1] is the entry; a queue for each of `args.bounds` follows, and the others are versions. An entry has the
+# members of `_Entry`: ticket, arguments, versions, alive_until, ends, outcome, waiting, is_again.
 _SHARED: Final = b"""
 local args = cmsgpack.unpack(ARGV[1])
 local clock = redis.call('TIME')
@@ -42,7 +42,7 @@ local function put(key, value, microseconds)
 end
 local function versions()
   local list = {}
-  for index = 3, #KEYS do list[#list + 1] = redis.call('GET', KEYS[index]) or '' end
+  for index = #args.bounds + 2, #KEYS do list[#list + 1] = redis.call('GET', KEYS[index]) or '' end
   return list
 end
 local function same(one, other)
@@ -50,21 +50,21 @@ local function same(one, other)
   for index, version in ipairs(one) do if version ~= other[index] then return false end end
   return true
 end
-local function ends_of_queue()
-  return unpack(entry_at(KEYS[2]) or {0, 0})
+local function ends_of_queue(queue)
+  return unpack(entry_at(queue) or {0, 0})
 end
-local function place_key(number) return KEYS[2] .. ':' .. string.format('%.0f', number) end
-local function without_oldest(first, last, surplus)
+local function place_key(queue, number) return queue .. ':' .. string.format('%.0f', number) end
+local function without_oldest(queue, first, last, surplus)
   for _ = 1, args.steps do
     if first >= last then break end
-    local place = entry_at(place_key(first))
+    local place = entry_at(place_key(queue, first))
     if place then
       if place[3] > now then
         if surplus <= 0 then break end
         local entry = entry_at(place[1])
         if entry and entry[1] == place[2] then redis.call('DEL', place[1]) end
       end
-      redis.call('DEL', place_key(first))
+      redis.call('DEL', place_key(queue, first))
     end
     first, surplus = first + 1, surplus - 1
   end
@@ -92,15 +92,16 @@ if entry and same(entry[3], current) then
     is_again = entry[8]
   end
 end
-if not args.evicts then
-  local first, last = ends_of_queue()
-  if last - first >= args.count then
-    local kept = without_oldest(first, last, 0)
+for index, bound in ipairs(args.bounds) do
+  local queue, count, evicts = KEYS[index + 1], bound[1], bound[2]
+  local first, last = ends_of_queue(queue)
+  if not evicts and last - first >= count then
+    local kept = without_oldest(queue, first, last, 0)
     if kept ~= first then
-      local newest = entry_at(place_key(last - 1))
-      put(KEYS[2], {kept, last}, (newest and math.max(0, newest[3] - now) or 0) + args.grace)
+      local newest = entry_at(place_key(queue, last - 1))
+      put(queue, {kept, last}, (newest and math.max(0, newest[3] - now) or 0) + args.grace)
     end
-    if last - kept >= args.count then return {'full'} end
+    if last - kept >= count then return {'full', index} end
   end
 end
 local waiting = entry and not entry[6] and entry[7] or {}
@@ -123,11 +124,14 @@ if not same(entry[3], versions()) then
 end
 entry[5], entry[6], entry[7] = now + args.ttl, ARGV[2], {}
 put(KEYS[1], entry, args.ttl)
-local first, last = ends_of_queue()
-put(place_key(last), {KEYS[1], args.ticket, now + args.ttl}, args.ttl + args.grace)
-last = last + 1
-first = without_oldest(first, last, args.evicts and last - first - args.count or 0)
-put(KEYS[2], {first, last}, args.ttl + args.grace)
+for index, bound in ipairs(args.bounds) do
+  local queue, count, evicts = KEYS[index + 1], bound[1], bound[2]
+  local first, last = ends_of_queue(queue)
+  put(place_key(queue, last), {KEYS[1], args.ticket, now + args.ttl}, args.ttl + args.grace)
+  last = last + 1
+  first = without_oldest(queue, first, last, evicts and last - first - count or 0)
+  put(queue, {first, last}, args.ttl + args.grace)
+end
 return {1, waiting}
 """
 )
@@ -180,9 +184,9 @@ class RedisOutcomes:
             "arguments": claim.arguments,
             "lease": claim.lease * _MICROSECONDS,
             "age": claim.age * _MICROSECONDS,
-            **_bound(claim.bound),
+            **_bounds(claim.bound, claim.own),
         }
-        names = self._names(claim.key, claim.bound.key, *claim.versions)
+        names = self._names(claim.key, *_queues(claim.bound, claim.own), *claim.versions)
         reply = await _CLAIM.run(self._connections, names, arguments)
         match reply:
             case [b"kept", bytes(outcome)]:
@@ -193,13 +197,17 @@ class RedisOutcomes:
                 return Running()
             case [b"differs"]:
                 return Differs()
-            case [b"full"]:
-                return Full()
+            case [b"full", int(index)]:
+                return Full(index > 1)
         raise StoreError(f"the store decided about a claim by {reply!r}")
 
     async def finish(self, finish: Finish) -> Finished:
-        arguments = {"ticket": finish.ticket, "ttl": finish.ttl * _MICROSECONDS, **_bound(finish.bound)}
-        names = self._names(finish.key, finish.bound.key, *finish.versions)
+        arguments = {
+            "ticket": finish.ticket,
+            "ttl": finish.ttl * _MICROSECONDS,
+            **_bounds(finish.bound, finish.own),
+        }
+        names = self._names(finish.key, *_queues(finish.bound, finish.own), *finish.versions)
         reply = await _FINISH.run(self._connections, names, arguments, finish.outcome)
         match reply:
             case [int(is_kept), list(waiting)]:
@@ -222,10 +230,13 @@ class RedisOutcomes:
         return [(self._prefix + key).encode() for key in keys]
 
 
-def _bound(bound: Bound) -> dict[str, object]:
+def _queues(bound: Bound, own: Bound | None) -> tuple[str, ...]:
+    return (bound.key,) if own is None else (bound.key, own.key)
+
+
+def _bounds(*bounds: Bound | None) -> dict[str, object]:
     return {
-        "count": bound.count,
-        "evicts": bound.evicts,
+        "bounds": [(bound.count, bound.evicts) for bound in bounds if bound is not None],
         "steps": STEPS,
         "grace": QUEUE_GRACE * _MICROSECONDS,
     }
@@ -233,3 +244,81 @@ def _bound(bound: Bound) -> dict[str, object]:
 
 def _texts(values: Sequence[object]) -> list[str]:
     return [value.decode() for value in values if isinstance(value, bytes)]
+
+
+# -- whole results ---------------------------------------------------------------------------------------------
+
+# KEYS: the result, the record of its caller, and that of all. Times are in seconds, by the clock of the server.
+# An item is its key, its size, its end and the minute in which it was put; the record of all has pairs of a
+# minute and its bytes, and is a list, as a table with numbers for keys could be taken for one.
+_PUT: Final = Script(
+    b"""
+local args, clock = cmsgpack.unpack(ARGV[1]), redis.call('TIME')
+local now = tonumber(clock[1]) + clock[2] / 1000000
+local function record(key)
+  local stored = redis.call('GET', key)
+  return stored and cmsgpack.unpack(stored) or {}
+end
+local function put(key, value, seconds)
+  redis.call('SET', key, value, 'PX', string.format('%.0f', math.ceil(seconds * 1000)))
+end
+local items, own, minutes, every, sizes = {}, 0, {}, 0, {}
+for _, item in ipairs(record(KEYS[2])) do
+  if item[1] == KEYS[1] then return 1 end
+  if now < item[3] and item[3] <= now + args.ttl then items[#items + 1], own = item, own + item[2] end
+end
+local age = args.ttl + 60
+for _, pair in ipairs(record(KEYS[3])) do
+  if now - age < pair[1] * 60 and pair[1] * 60 <= now then
+    minutes[#minutes + 1], sizes[pair[1]], every = pair[1], pair[2], every + pair[2]
+  end
+end
+local function fits() return own + args.counted <= args.own_size and every + args.counted <= args.size end
+if args.counted > args.own_size or every - own + args.counted > args.size then return 0 end
+while #items > 0 and (not fits() or #items >= args.most) do
+  local oldest = table.remove(items, 1)
+  redis.call('DEL', oldest[1])
+  own = own - oldest[2]
+  if sizes[oldest[4]] then
+    sizes[oldest[4]], every = sizes[oldest[4]] - oldest[2], every - oldest[2]
+  end
+end
+local minute = math.floor(now / 60)
+put(KEYS[1], ARGV[2], args.ttl)
+items[#items + 1] = {KEYS[1], args.counted, now + args.ttl, minute}
+if not sizes[minute] then minutes[#minutes + 1], sizes[minute] = minute, 0 end
+sizes[minute] = sizes[minute] + args.counted
+local pairs_of = {}
+for index, minute in ipairs(minutes) do pairs_of[index] = {minute, sizes[minute]} end
+put(KEYS[2], cmsgpack.pack(items), args.ttl)
+put(KEYS[3], cmsgpack.pack(pairs_of), age)
+return 1
+"""
+)
+
+
+class RedisResults:
+    """`Results` in a Redis or Valkey server.
+
+    Args:
+        connections: to the server.
+        prefix: of all keys.
+    """
+
+    def __init__(self, connections: "Connections", prefix: str) -> None:
+        self._connections = connections
+        self._prefix = f"{prefix}key:"
+
+    async def put(self, result: StoredResult) -> bool:
+        arguments = {
+            "ttl": result.ttl,
+            "counted": result.counted,
+            "own_size": result.own_size,
+            "size": result.size,
+            "most": MOST_RESULTS,
+        }
+        names = [(self._prefix + key).encode() for key in (result.key, result.owner, result.room)]
+        reply = await _PUT.run(self._connections, names, arguments, result.value)
+        if not isinstance(reply, int):
+            raise StoreError(f"the store kept a result by {reply!r}")
+        return bool(reply)

@@ -20,6 +20,7 @@ from enfilade.timings import Timings
 if TYPE_CHECKING:
     from enfilade.state.limits.claims import Limits
     from enfilade.state.outcomes.claims import Outcomes
+    from enfilade.state.outcomes.decisions import Results
     from enfilade.state.redis.connection import Connections
 
 _PAGE: Final = 512  # most entries read or written in one step, as the server does nothing else meanwhile
@@ -244,6 +245,7 @@ class RedisStore:
         self._prefix = address.prefix
         self._call_limits: Limits | None = None
         self._call_outcomes: Outcomes | None = None
+        self._whole_results: Results | None = None
 
     @property
     def limits(self) -> "Limits":
@@ -262,6 +264,15 @@ class RedisStore:
 
             self._call_outcomes = RedisOutcomes(self._connections, self._prefix)
         return self._call_outcomes
+
+    @property
+    def results(self) -> "Results":
+        """What keeps whole results within their room, made when it is first used."""
+        if self._whole_results is None:
+            from enfilade.state.outcomes.redis_outcomes import RedisResults
+
+            self._whole_results = RedisResults(self._connections, self._prefix)
+        return self._whole_results
 
     @property
     def unavailable(self) -> bool:

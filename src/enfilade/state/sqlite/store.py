@@ -26,6 +26,7 @@ from enfilade.timings import Timings
 if TYPE_CHECKING:
     from enfilade.state.limits.claims import Limits
     from enfilade.state.outcomes.claims import Outcomes
+    from enfilade.state.outcomes.decisions import Results
 
 log = logging.getLogger("enfilade.state")
 
@@ -141,6 +142,7 @@ class SqliteStore:
         self.bus: Bus = self._bus
         self._call_limits: Limits | None = None
         self._call_outcomes: Outcomes | None = None
+        self._whole_results: Results | None = None
 
     @property
     def limits(self) -> "Limits":
@@ -163,6 +165,19 @@ class SqliteStore:
 
             self._call_outcomes = TableOutcomes(run, time.time, is_local=False)
         return self._call_outcomes
+
+    @property
+    def results(self) -> "Results":
+        """What keeps whole results within their room, made when it is first used."""
+        if self._whole_results is None:
+            from enfilade.state.limits.sqlite_limits import SqliteTable
+            from enfilade.state.outcomes.decisions import TableResults
+
+            def run(job: "Callable[[SqliteTable], T]") -> Coroutine[Any, Any, T]:
+                return self._write(lambda connection: job(SqliteTable(connection)))
+
+            self._whole_results = TableResults(run, time.time)
+        return self._whole_results
 
     @property
     def unavailable(self) -> bool:
