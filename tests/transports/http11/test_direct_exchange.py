@@ -65,13 +65,16 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def test_a_head_that_comes_again_is_not_parsed_again(run: Any, parsed: list[bytes]) -> None:
-    """The first request tells nothing of a second, so it is the second whose head is kept."""
-    sent = [call(b"x" * size, "A: b", "B: c") for size in (3, 3, 3, 4, 12, 0, 1)]
+    """The first request tells nothing of a second, so it is the second whose head is kept.
+
+    A length with more digits makes another head, which is kept as well.
+    """
+    sent = [call(b"x" * size, "A: b", "B: c") for size in (3, 3, 12, 3, 4, 12, 15, 0, 1)]
     verdict, other = run(both(sent))
     assert verdict == other
     assert verdict.statuses == (200,) * len(sent)
     assert verdict.served[-1] == b"POST /a x a=b"
-    assert parsed == [*sent[:2], *sent]  # the latter by way of ASGI
+    assert parsed == [*sent[:3], *sent]  # the latter by way of ASGI
 
 
 def test_a_few_heads_are_kept(run: Any, parsed: list[bytes]) -> None:
@@ -120,7 +123,7 @@ def test_a_body_that_is_not_complete_is_waited_for(run: Any) -> None:
 @pytest.mark.parametrize("size", [LONGEST_KEPT - 200, LONGEST_KEPT])
 def test_a_long_head_is_not_kept(size: int) -> None:
     raw = call(b"x", f"A: {'b' * size}")
-    assert (head_of(raw, Target("/a", b"/a", b"")) is None) == (len(raw) > LONGEST_KEPT)
+    assert (head_of(raw, Target("/a", b"/a", b""), None) is None) == (len(raw) > LONGEST_KEPT)
 
 
 LINES = st.sampled_from([(), ("A: b",), ("A: c",), ("A: b", "B: d"), ("Connection: keep-alive",), ("A: b\t",)])

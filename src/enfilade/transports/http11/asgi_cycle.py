@@ -3,44 +3,34 @@
 from collections.abc import Awaitable, MutableMapping, Sequence
 from typing import Any
 
-from enfilade.transports.http11.request_cycle import ConnectionApi, RequestCycle
+from enfilade.transports.http11.request_cycle import RequestCycle
 
 AsgiMessage = MutableMapping[str, Any]
 
 
-class AsgiCycle(RequestCycle):
+class AsgiCycle(RequestCycle, eq=False, kw_only=True):
     """One request and its response.
 
-    Args:
-        connection: the connection on which it came.
+    Attributes:
         app: the application.
-        scope: what it is called with.
+        scope: what it is called with; empty once the response has started.
     """
 
-    __slots__ = ("_app", "_scope")
-
-    def __init__(self, connection: ConnectionApi, app: Any, scope: dict[str, Any]) -> None:
-        super().__init__(connection, scope["method"])
-        self._app = app
-        self._scope = scope
+    app: Any
+    scope: dict[str, Any]
 
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """Headers of a request that has no response yet."""
-        headers: list[tuple[bytes, bytes]] = self._scope["headers"]
+        headers: list[tuple[bytes, bytes]] = self.scope["headers"]
         return headers
 
-    @property
-    def scope(self) -> MutableMapping[str, Any]:
-        """The scope of a request that has no response yet."""
-        return self._scope
-
     def _answer(self) -> Awaitable[Any]:
-        answer: Awaitable[Any] = self._app(self._scope, self.receive, self.send)
+        answer: Awaitable[Any] = self.app(self.scope, self.receive, self.send)
         return answer
 
     def _drop_head(self) -> None:
-        self._scope = {}
+        self.scope = {}
 
     # -- calls by the application ------------------------------------------------------------------------------
 

@@ -9,12 +9,12 @@ one, answers by way of ASGI (`asgi_cycle.py`).
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
 
 from enfilade.serving.observation.current import current_record
 from enfilade.transports.exchange import DisconnectedError, Headers, HttpExchange
 from enfilade.transports.http11.known_heads import KnownHead
-from enfilade.transports.http11.request_cycle import COPIED_BODY, ConnectionApi, RequestCycle, Target
+from enfilade.transports.http11.request_cycle import COPIED_BODY, RequestCycle, Target
 
 if TYPE_CHECKING:
     from enfilade.serving.observation.observer import Observation
@@ -50,74 +50,34 @@ class DirectApplication(Protocol):
         ...
 
 
-class DirectExchange(RequestCycle):
+class DirectExchange(RequestCycle, eq=False, kw_only=True):
     """One request and its response.
 
-    Args:
-        connection: the connection on which it came.
+    Attributes:
         endpoint: serves it.
         target: what it is for.
-        method: the HTTP method.
-        headers: its headers; None if `fields` will have them.
         is_plain: whether its head is plain, as `known_heads.py` says.
-
-    Attributes:
         head: what is remembered of its head for the next request; None for nothing.
+        fields: its headers by their names, once they were read.
+        verdict: what the endpoint makes of them.
     """
 
-    __slots__ = (
-        "_added",
-        "_checker",
-        "_endpoint",
-        "_headers",
-        "_scope",
-        "_target",
-        "fields",
-        "head",
-        "is_plain",
-        "method",
-        "principal",
-        "verdict",
-    )
+    version: ClassVar[str] = "1.1"
 
-    version = "1.1"
-
-    def __init__(
-        self,
-        connection: ConnectionApi,
-        endpoint: DirectEndpoint,
-        target: Target,
-        method: str,
-        headers: Sequence[tuple[bytes, bytes]] | None,
-        *,
-        is_plain: bool = False,
-    ) -> None:
-        super().__init__(connection, method)
-        self._endpoint = endpoint
-        self._target = target
-        self._headers = headers
-        self._scope: MutableMapping[str, Any] | None = None
-        self._added: Headers | None = None
-        self._checker: Callable[[bytes, bool], None] | None = None
-        self.method = method
-        self.head: KnownHead | None = None
-        self.is_plain = is_plain
-        self.fields: dict[bytes, bytes] | None = None
-        self.verdict: Any = None
-        self.principal: Principal | None = None
-
-    def take_known(self, fields: dict[bytes, bytes], verdict: Any, body: bytes) -> None:
-        """Take what is known of its head, and its whole body."""
-        self.fields, self.verdict = fields, verdict
-        self._body, self._has_event, self.more_body = body, True, False
-
-    @property
-    def target(self) -> Target:
-        """What it is for."""
-        return self._target
+    endpoint: DirectEndpoint
+    target: Target
+    is_plain: bool = False
+    head: KnownHead | None = None
+    fields: dict[bytes, bytes] | None = None
+    verdict: Any = None
+    principal: "Principal | None" = None
+    _headers: Sequence[tuple[bytes, bytes]] | None = None  # None if `fields` has them
+    _scope: MutableMapping[str, Any] | None = None
+    _added: Headers | None = None
+    _checker: Callable[[bytes, bool], None] | None = None
 
     def _answer(self) -> Awaitable[Any]:
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         if endpoint.observation is not None:
             self.record = record = endpoint.observation.open_http(self)
             current_record.set(record)  # of the task, which serves this request alone
@@ -140,12 +100,12 @@ class DirectExchange(RequestCycle):
     @property
     def path(self) -> str:
         """The path, decoded."""
-        return self._target.path
+        return self.target.path
 
     @property
     def query(self) -> bytes:
         """What follows the question mark."""
-        return self._target.query
+        return self.target.query
 
     @property
     def client(self) -> tuple[str, int | None] | None:
@@ -156,7 +116,7 @@ class DirectExchange(RequestCycle):
     def scope(self) -> MutableMapping[str, Any]:
         """The scope that an ASGI application would have got; made for whoever asks for it."""
         if self._scope is None:
-            self._scope = self._connection.scope_of(self._target, self.method, self.version, list(self.headers))
+            self._scope = self._connection.scope_of(self.target, self.method, self.version, list(self.headers))
         return self._scope
 
     def host_principal(self) -> "Principal | None":
@@ -222,7 +182,7 @@ class DirectExchange(RequestCycle):
             or self.more_body
             or self._is_disconnected
             or connection.flow.write_paused
-            or self._is_head_request
+            or self.method == "HEAD"
         ):
             await self.send(200, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body)
             return

@@ -22,48 +22,59 @@ LONGEST_KEPT: Final = 2048
 
 _END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\n(?:content-length):[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
-_MOST_DIGITS: Final = 9
 
 
 class KnownHead:
     """A head, and what it means.
 
-    Attributes:
-        before: its bytes up to the digits of Content-Length.
-        after: its bytes behind them.
+    Args:
+        head: its bytes.
+        start: where the digits of its Content-Length begin.
+        end: where they end.
         target: what requests with it are for.
+        endpoint: what serves them.
+
+    Attributes:
         fields: the headers by their names; None until the endpoint has read them.
         verdict: what the endpoint makes of them.
     """
 
-    __slots__ = ("after", "before", "fields", "target", "verdict")
+    __slots__ = ("_after", "_before", "_digits", "_size", "endpoint", "fields", "target", "verdict")
 
-    def __init__(self, before: bytes, after: bytes, target: Target) -> None:
-        self.before = before
-        self.after = after
+    def __init__(self, head: bytes, start: int, end: int, target: Target, endpoint: Any) -> None:
+        self._before, self._after = head[:start], head[end:]
+        self._digits, self._size = end - start, len(head)
         self.target = target
+        self.endpoint = endpoint
         self.fields: dict[bytes, bytes] | None = None
         self.verdict: Any = None
 
-    def length_in(self, data: bytes) -> bytes | None:
-        """Return the Content-Length if these bytes are one whole request with this head; else None."""
-        before, after = self.before, self.after
-        if not data.startswith(before):
-            return None
-        start = len(before)
-        end = data.find(b"\r", start, start + _MOST_DIGITS + 1)
-        if end <= start or not data.startswith(after, end):
-            return None
-        digits = data[start:end]
-        return digits if digits.isdigit() and int(digits) == len(data) - end - len(after) else None
+    def body_in(self, data: bytes) -> int:
+        """Return where the body begins if these bytes are one whole request with this head, or else 0.
+
+        The digits may be others, but as many.
+        """
+        size = self._size
+        length = b"%d" % (len(data) - size)
+        if len(length) == self._digits and data.startswith(self._before + length + self._after):
+            return size
+        return 0
+
+    def fields_of(self, size: int) -> dict[bytes, bytes] | None:
+        """Return the headers of a request with a body of so many bytes; None while they are not known."""
+        fields, length = self.fields, b"%d" % size
+        if fields is None or fields[b"content-length"] == length:
+            return fields
+        return {**fields, b"content-length": length}
 
 
-def head_of(data: bytes, target: Target) -> KnownHead | None:
+def head_of(data: bytes, target: Target, endpoint: Any) -> KnownHead | None:
     """Return the head of a request that was parsed, to know it again; None if it cannot be kept.
 
     Args:
         data: all bytes that the parser was given; a request begins at the first of them.
         target: of the request.
+        endpoint: what serves it.
     """
     end = data.find(_END, 0, LONGEST_KEPT) + len(_END)
     if end < len(_END):
@@ -71,7 +82,6 @@ def head_of(data: bytes, target: Target) -> KnownHead | None:
     found = _LENGTH.search(data, 0, end)
     if found is None or _LENGTH.search(data, found.end() - 2, end) is not None:
         return None
-    start, stop = found.span(1)
-    if int(found[1]) != len(data) - end or data[stop : stop + 1] != b"\r":
+    if int(found[1]) != len(data) - end:
         return None
-    return KnownHead(data[:start], data[stop:end], target)
+    return KnownHead(data[:end], *found.span(1), target, endpoint)

@@ -244,18 +244,25 @@ class HttpProtocol(RequestReader):
         ):
             return False
         for head in self._known_heads:
-            length = head.length_in(data)
-            if length is not None:
+            start = head.body_in(data)
+            if start:
                 break
         else:
             return False
-        fields = head.fields
-        if fields is None or self._direct is None or (endpoint := self._direct.direct(head.target.path)) is None:
+        fields = head.fields_of(len(data) - start)
+        if fields is None:
             return False
-        if fields[b"content-length"] != length:
-            fields = {**fields, b"content-length": length}
-        self.cycle = exchange = DirectExchange(self, endpoint, head.target, "POST", None)
-        exchange.take_known(fields, head.verdict, data[len(data) - int(length) :])
+        self.cycle = exchange = DirectExchange(
+            self,
+            "POST",
+            endpoint=head.endpoint,
+            target=head.target,
+            fields=fields,
+            verdict=head.verdict,
+            more_body=False,
+            _has_event=True,
+            _body=data[start:],
+        )
         self._start(exchange)
         return True
 
@@ -264,7 +271,7 @@ class HttpProtocol(RequestReader):
         exchange = self.cycle
         if type(exchange) is not DirectExchange or exchange.method != "POST" or not exchange.keep_alive:
             return
-        head = head_of(data, exchange.target) if exchange.is_plain else None
+        head = head_of(data, exchange.target, exchange.endpoint) if exchange.is_plain else None
         if head is not None:
             exchange.head = head
             self._known_heads = [head, *self._known_heads[: MOST_KEPT - 1]]
@@ -370,8 +377,10 @@ class HttpProtocol(RequestReader):
         if self._direct is not None and app is self._direct and version == "1.1":
             endpoint = self._direct.direct(target.path)
             if endpoint is not None:
-                return DirectExchange(self, endpoint, target, method, headers, is_plain=is_plain)
-        return AsgiCycle(self, app, self.scope_of(target, method, version, headers))
+                return DirectExchange(
+                    self, method, endpoint=endpoint, target=target, is_plain=is_plain, _headers=headers
+                )
+        return AsgiCycle(self, method, app=app, scope=self.scope_of(target, method, version, headers))
 
     def on_body(self, body: bytes) -> None:
         """Buffer a part of a body; pause reading once the application has enough of it to receive."""

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Iterable, MutableMapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+import msgspec
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 from uvicorn.server import ServerState
 
@@ -105,67 +106,38 @@ class ConnectionApi(Protocol):
         ...
 
 
-class RequestCycle:
+class RequestCycle(msgspec.Struct, eq=False):
     """One request and its response; a base class.
 
-    Args:
-        method: the HTTP method.
-
     Attributes:
-        expects_continue: the client waits for 100 Continue before it sends the body.
+        method: the HTTP method.
         keep_alive: the connection stays open after the response, so that the client may send another request.
+        expects_continue: the client waits for 100 Continue before it sends the body.
         more_body: some of the body has not arrived.
-        record: what is recorded of it; None if nobody does so here.
         received: bytes of the body, once it has taken more than one feed of the parser.
+        record: what is recorded of it; None if nobody does so here.
         response_complete: the whole response has been written.
-        response_started: the head of the response has been passed to `send`.
-        task: runs the application; None before and after.
+        response_started: the head of the response has been passed on to be sent.
+        task: runs what answers it; None before and after.
     """
 
-    __slots__ = (
-        "_body",
-        "_connection",
-        "_framing",
-        "_has_event",
-        "_head",
-        "_is_disconnected",
-        "_is_head_request",
-        "_receivers",
-        "_unsent",
-        "expects_continue",
-        "keep_alive",
-        "more_body",
-        "received",
-        "record",
-        "response_complete",
-        "response_started",
-        "task",
-    )
-
-    def __init__(
-        self,
-        connection: ConnectionApi,
-        method: str,
-    ) -> None:
-        self._connection = connection
-        self.task: asyncio.Task[None] | None = None
-        self._is_disconnected = False
-        self._has_event = False  # there is something to receive
-        self._receivers: tuple[asyncio.Future[None], ...] = ()  # calls of `_next_event` that wait for it
-
-        self.more_body = True
-        self.received = 0
-        self._body: bytes | bytearray = b""  # has arrived, and was not received by the application
-        self.expects_continue = False
-
-        self.keep_alive = True
-        self.response_started = False
-        self.response_complete = False
-        self._is_head_request = method == "HEAD"
-        self._framing = _UNKNOWN
-        self._unsent = 0  # bytes of the Content-Length that have not been sent
-        self._head = b""  # waits for the body
-        self.record: RequestRecord | None = None
+    _connection: ConnectionApi
+    method: str
+    keep_alive: bool = True
+    expects_continue: bool = False
+    more_body: bool = True
+    received: int = 0
+    record: "RequestRecord | None" = None
+    response_started: bool = False
+    response_complete: bool = False
+    task: "asyncio.Task[None] | None" = None
+    _is_disconnected: bool = False
+    _has_event: bool = False  # there is something to receive
+    _receivers: "tuple[asyncio.Future[None], ...]" = ()  # calls of `_next_event` that wait for it
+    _body: bytes | bytearray = b""  # has arrived, and was not received by what answers
+    _framing: _Framing = _UNKNOWN
+    _unsent: int = 0  # bytes of the Content-Length that have not been sent
+    _head: bytes = b""  # waits for the body
 
     def end_by_close(self) -> None:
         """Send no chunks: a response without length ends with the connection, for HTTP/1.0 (RFC 9112 §6.1)."""
@@ -307,7 +279,7 @@ class RequestCycle:
             self.keep_alive = False
         elif not self.keep_alive:
             fields += b"connection: close\r\n"
-        if self._framing is _UNKNOWN and not self._is_head_request and status not in (204, 304):
+        if self._framing is _UNKNOWN and self.method != "HEAD" and status not in (204, 304):
             self._framing = _CHUNKED
             fields += b"transfer-encoding: chunked\r\n"
         self._head = b"%b%b%b\r\n" % (_STATUS_LINES[status], defaults, fields)
@@ -334,7 +306,7 @@ class RequestCycle:
 
     def _send_body(self, body: bytes, more_body: bool) -> None:
         framing = self._framing
-        if self._is_head_request:
+        if self.method == "HEAD":
             self._unsent = 0
             body = b""
         elif framing is _LENGTH or framing is _UNKNOWN:
