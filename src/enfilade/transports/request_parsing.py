@@ -235,6 +235,8 @@ LARGE_MESSAGE: Final = 64 * 1024
 
 #: Arrays and objects that any large message may hold.
 _FREE: Final = 65_536
+#: Brackets that are searched for one by one.
+_FEW: Final = 64
 #: Bytes of a message for each array or object beyond that.
 _BYTES_EACH: Final = 32
 
@@ -252,11 +254,26 @@ def check_values(body: bytes) -> None:
         RefusalError: INVALID_REQUEST with HTTP status 413, and with the id of the message if it has one.
         RpcError: PARSE_ERROR for what is no JSON.
     """
+    if _has_few(body):
+        return
     most = max(_FREE, len(body) // _BYTES_EACH)
     if _containers(body) <= most or not _holds_more(body, most):
         return
     text = f"Invalid request: a message of this size holds at most {most} arrays and objects"
     raise RefusalError("", INVALID_REQUEST, text, id=_id_of(body), status=413)
+
+
+def _has_few(body: bytes) -> bool:
+    """Whether a message surely has few arrays and objects; a search skips text faster than a count does."""
+    for bracket in b"[{":
+        position = -1
+        for _ in range(_FEW):
+            position = body.find(bracket, position + 1)
+            if position < 0:
+                break
+        else:
+            return False
+    return True
 
 
 def _holds_more(body: bytes, most: int) -> bool:

@@ -29,7 +29,7 @@ from enfilade.wire.content import AudioContent, ResourceLink, TextContent, ToolR
 from enfilade.wire.message import Message, NotificationParams, Result
 from enfilade.wire.revision_tables import META_KEYS, spans
 from enfilade.wire.revisions import ALL, ONLY_2024, UNTIL_0326, UNTIL_0618, UNTIL_1125, Span
-from enfilade.wire.tools import CallToolResult, Tool, ToolAnnotations
+from enfilade.wire.tools import CallToolResult, LongTextResult, Tool, ToolAnnotations
 
 _Transform = Callable[[Any], Message]
 Rewrite = Callable[[Any, str], Message]
@@ -75,6 +75,8 @@ def project(message: Message, revision: str) -> Message:
 
 def _compile(kind: type[Message], revision: str) -> _Transform | None:
     """Return the function that projects messages of a type to a revision; None if they never change."""
+    if kind is LongTextResult:
+        return lambda result: project(result.with_encoded_text(), revision)
     revisions = spans(kind)
     names = kind.__struct_fields__
     hidden = tuple(name for name in names if name not in revisions or revision not in revisions[name])

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from enfilade.wire.content import ContentBlock, Icon
+from enfilade.wire.content import ContentBlock, Icon, TextContent
 from enfilade.wire.message import InputResponseRequestParams, Message, PaginatedResult, Result
 from enfilade.wire.tasks import TaskMetadata
 
@@ -69,6 +69,30 @@ class CallToolResult(Result, kw_only=True):
     content: list[ContentBlock]
     structured_content: Any = UNSET
     is_error: bool | UnsetType = UNSET
+
+
+class LongTextResult(CallToolResult, kw_only=True, dict=True):
+    """The result of one long text, which is encoded once for both places that have it.
+
+    `projection.py` puts the JSON of the text in its place when the result is encoded, unless somebody has changed
+    the result meanwhile.
+    """
+
+    @classmethod
+    def of(cls, text: str, encoded: bytes, structured_content: msgspec.Raw) -> "LongTextResult":
+        """Return the result for a text and its JSON."""
+        result = cls(content=[TextContent(text=text)], structured_content=structured_content)
+        result.__dict__["encoded"] = text, msgspec.Raw(encoded)
+        return result
+
+    def with_encoded_text(self) -> CallToolResult:
+        """Return a result to be encoded: with the JSON of the text, if it is still the one and only content."""
+        text, encoded = self.__dict__.get("encoded", (None, None))
+        content = self.content
+        if len(content) == 1 and type(content[0]) is TextContent and content[0].text is text:
+            content = [msgspec.structs.replace(content[0], text=encoded)]
+        names = CallToolResult.__struct_fields__
+        return CallToolResult(**{**{name: getattr(self, name) for name in names}, "content": content})
 
 
 def decode_arguments(arguments: msgspec.Raw | bytes, beyond: Callable[[str], Any] = str) -> Any:

@@ -36,7 +36,7 @@ from enfilade.primitives.schema.plain_schemas import (
 from enfilade.primitives.schema.signature import EMPTY, Parameter
 from enfilade.startup.lazy import lazy_pattern
 from enfilade.wire.content import TextContent
-from enfilade.wire.tools import CallToolResult
+from enfilade.wire.tools import CallToolResult, LongTextResult
 
 #: Brackets of a JSON text, and levels of a value, up to which pydantic surely reads and writes it.
 _SURELY_FLAT: Final = 150
@@ -49,6 +49,7 @@ _encode: Final = msgspec.json.Encoder().encode
 # so it is for short values only.
 _sorted_json: Final = msgspec.json.Encoder(order="deterministic").encode
 _SHORT: Final = 65_536  # bytes
+_LONG_TEXT: Final = 16_384  # characters from which on a copy is worth more than what it takes to find it
 _EXPONENT: Final = lazy_pattern(rb"[0-9]e[0-9]")  # in a number, or by chance in a text
 _TEXT_OR_EXPONENT: Final = lazy_pattern(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([0-9])e(?=[0-9])')
 
@@ -260,6 +261,8 @@ def scalar_result(value: Any) -> CallToolResult | None:
     except (OverflowError, ValueError):
         return None
     text = value if type(value) is str else data.decode()
+    if text[_LONG_TEXT : _LONG_TEXT + 1]:  # without a call of `len`, as few texts are long
+        return LongTextResult.of(text, data, Raw(b"".join((b'{"result":', data, b"}"))))  # one copy
     return CallToolResult(content=[TextContent(text=text)], structured_content=Raw(b'{"result":%b}' % data))
 
 

@@ -198,7 +198,7 @@ class TypedWriter:
             self._refuse_repeated_names(validated[0], data)
         return CallToolResult(
             content=[TextContent(text=text_of_json(data))],
-            structured_content=Raw(b'{"result":%b}' % data if self.wrapped else data),
+            structured_content=Raw(b"".join((b'{"result":', data, b"}")) if self.wrapped else data),
         )
 
     def _table_value(self, table: Any) -> Any:
