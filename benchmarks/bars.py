@@ -11,7 +11,7 @@ from typing import Final
 
 from results import Figures, Results, Spread, by_cpu, by_rate
 from rows import LIMIT, TOOLS
-from works import MANY
+from works import BLOCK, BLOCKED, MANY
 
 Reading = Callable[[Results], Spread | None]
 
@@ -85,6 +85,21 @@ def _observed(what: str, most: float, server: str) -> Bar:
     )
 
 
+def _more(what: str, most: float, row: str) -> Bar:
+    """Return the bar of what a call may cost beyond one of a tool that returns its text, in processor time."""
+    return Bar(
+        what=what,
+        bound=most,
+        rows=(row, "calls/enfilade"),
+        unit=" µs of CPU",
+        by_cpu=lambda results: results.compared(
+            row, "calls/enfilade", lambda mine, plain: mine["cpu"] - plain["cpu"]
+        ),
+        at_most=True,
+        digits=1,
+    )
+
+
 def _of_limit(what: str, bound: float, row: str) -> Bar:
     return _ratio(what, bound, row, f"{row.partition('/')[0]}/{LIMIT}", " of the limit")
 
@@ -119,6 +134,8 @@ def _scaled(row: str, figure: Callable[[Figures], float]) -> Reading:
     return lambda results: results.compared(row, row, lambda mine, _: figure(mine))
 
 
+#: The default of the setting `tool_threads`.
+MOST_THREADS: Final = 200
 #: A session that costs a server nothing still moves its memory a little.
 _NOTHING: Final = 0.1
 
@@ -129,6 +146,15 @@ BARS: Final = (
     _of_limit("`tools/call`, stateless revision", 0.75, "stateless/enfilade"),
     _of_limit("5 typed arguments, structured output", 0.50, "calls/enfilade-order"),
     _ratio("a sync tool, and the official SDK's", 4.0, "calls/enfilade-sync", "calls/sdk-sync", "x"),
+    _more("a plain `def` tool, over an `async def` one", 30, "calls/enfilade-sync"),
+    _more("models of pydantic, there and back, over a text", 35, "calls/enfilade-order"),
+    Bar(
+        what=f"{BLOCK.connections} callers of a tool that blocks, of what {MOST_THREADS} threads can do",
+        bound=0.9,
+        rows=("blocking/enfilade",),
+        unit=" of it",
+        by_rate=_scaled("blocking/enfilade", lambda mine: mine["rate"] * BLOCKED / MOST_THREADS),
+    ),
     _ratio("100 tools, and 1", 0.97, "calls/enfilade-100-tools", "calls/enfilade", "x"),
     _ratio("a token that was verified, and none", 0.87, "calls/enfilade-authorized", "calls/enfilade", "x"),
     _ratio("the same, stateless revision", 0.87, "stateless/enfilade-authorized", "stateless/enfilade", "x"),
@@ -147,6 +173,14 @@ BARS: Final = (
     ),
     _of_limit("`initialize` and `notifications/initialized`", 0.60, "handshake/enfilade"),
     _of_limit("a text of 1 MiB, there and back", 0.80, "mib/enfilade"),
+    Bar(
+        what="the same, of the server",
+        bound=3.5,
+        rows=("mib/enfilade",),
+        unit=" ms of CPU",
+        by_cpu=_scaled("mib/enfilade", lambda mine: mine["cpu"] / 1000),
+        at_most=True,
+    ),
     _figure("memory of an idle session", _NOTHING, "idle/enfilade", " KiB", "session", None, digits=2),
     _figure("memory of an open GET stream", 14, "idle/enfilade", " KiB", "stream", None, digits=1),
     _figure("`import enfilade`, over bare Python", 150, "import/enfilade", " ms", "ms", "cpu_ms"),

@@ -83,6 +83,7 @@ GROUPS: Final = {
     "log": f"{works.MANY:,} log messages, then the result (SSE)",
     "handshake": "`initialize` and `notifications/initialized`",
     "mib": "a text of 1 MiB, there and back",
+    "blocking": f"a plain `def` tool that blocks for {works.BLOCKED:g} s, {works.BLOCK.connections} callers",
     "workers": "1 and 2 workers, at 32 connections",
     "idle": "memory of what only waits",
     "import": "`import`, over bare Python",
@@ -192,6 +193,8 @@ def _rows() -> Iterator[Row]:
         yield _enfilade(group, "enfilade", work)
         yield _sdk(group, "sdk", work, _JSON)
         yield _fastmcp(group, "fastmcp", work, _JSON)
+
+    yield _enfilade("blocking", "enfilade", works.BLOCK)
 
     yield _enfilade("workers", "enfilade", works.ECHO_AT_32)
     yield _enfilade("workers", "enfilade-2-workers", works.ECHO_AT_32, "--workers", "2")

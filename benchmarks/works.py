@@ -73,6 +73,15 @@ _RECEIPT: Final = {"customer": _CUSTOMER, "item": "tea", "quantity": 3, "total":
 ECHO: Final = _echo("hello from the load generator")
 ECHO_AT_32: Final = replace(ECHO, connections=32)
 ECHO_SYNC: Final = replace(ECHO, tool="echo_sync")
+BLOCKED: Final = 0.1  # seconds
+BLOCK: Final = Work(
+    tool="block",
+    arguments={"seconds": BLOCKED},
+    structured={"result": BLOCKED},
+    text=str(BLOCKED),
+    connections=400,
+    long=True,
+)
 ECHO_AUTHORIZED: Final = replace(ECHO, authorized=True)
 ECHO_STATELESS: Final = replace(ECHO, era=STATELESS)
 ECHO_STATELESS_AUTHORIZED: Final = replace(ECHO_STATELESS, authorized=True)

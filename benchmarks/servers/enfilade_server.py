@@ -9,6 +9,7 @@ only another tool, or a server that wants tokens, needs.
 """
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,12 @@ def echo_sync(text: str) -> str:
     return text
 
 
+def block(seconds: float) -> float:
+    """Block a thread."""
+    time.sleep(seconds)
+    return seconds
+
+
 async def count(n: int, ctx: Context) -> int:
     """Count to n, and report each step as progress."""
     for number in range(1, n + 1):
@@ -46,7 +53,7 @@ async def tell(n: int, ctx: Context) -> int:
     return n
 
 
-TOOLS: dict[str, Callable[..., Any]] = {tool.__name__: tool for tool in (echo, echo_sync, count, tell)}
+TOOLS: dict[str, Callable[..., Any]] = {tool.__name__: tool for tool in (echo, echo_sync, block, count, tell)}
 
 if (wanted := os.environ.get("BENCH_TOOL", "echo")) == "order":
     from enfilade_order import order  # with pydantic

@@ -356,7 +356,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
         int, Meta(ge=0, description="bytes of whole results that links lead to, of one caller")
     ] = 8 * 1024 * 1024
     page_size: Annotated[int, Meta(ge=1, description="entries per page of a list")] = 100
-    tool_threads: Annotated[int, Meta(ge=1, description="threads for plain `def` tools")] = 40
+    tool_threads: Annotated[int, Meta(ge=1, description="most threads for plain `def` tools")] = 200
 
     if not TYPE_CHECKING:  # type checkers would take every name for one that there is
 

@@ -54,6 +54,10 @@ class Timings(Struct, frozen=True, kw_only=True):
             waits for the start has its answer by then.
         change_debounce: within which changes of one kind are sent as one notification.
         change_retry: after which a change is sent again to a client whose buffer was full.
+        thread_idle: after which a thread of plain `def` handlers ends that has nothing to do.
+        thread_check: between two looks at the threads while calls wait for one.
+        thread_wait: for which calls have to wait for a thread before the log has a line about it.
+        thread_wait_log: between two such lines.
         lease: for which a worker counts as alive without a renewal.
         lease_renewal: between two renewals of a lease.
         lease_grace: for which a worker without a lease counts as alive. A store that lost its data has lost the
@@ -102,6 +106,10 @@ class Timings(Struct, frozen=True, kw_only=True):
     prepare_delay: float = 1.0
     change_debounce: float = 0.05
     change_retry: float = 1.0
+    thread_idle: float = 30.0
+    thread_check: float = 0.02
+    thread_wait: float = 0.5
+    thread_wait_log: float = 30.0
     lease: float = 12.0
     lease_renewal: float = 3.0
     lease_grace: float = 5.0

@@ -16,7 +16,8 @@ import msgspec
 import pytest
 
 from enfilade import MCPApp
-from enfilade.serving import dispatcher as serving, thread_pool
+from enfilade.serving import dispatcher as serving
+from enfilade.serving.thread_pool import ThreadPool
 from enfilade.state.tokens import Seal
 from enfilade.timings import Timings
 from enfilade.transports import request_parsing
@@ -93,7 +94,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     monkeypatch.setattr(request_parsing, "_META", CountedDecoder(meter, "metadata", request_parsing._META))
     monkeypatch.setattr(serving, "encode", meter.counting("encode", serving.encode))
     monkeypatch.setattr(Seal, "open", meter.counting("unsealing", Seal.open))
-    monkeypatch.setattr(thread_pool, "_run", meter.counting("thread", thread_pool._run))
+    monkeypatch.setattr(ThreadPool, "add", meter.counting("thread", ThreadPool.add))
     return meter
 
 

@@ -1,7 +1,6 @@
 """Threads for plain functions: at most so many, started when needed, and never in the way of the end."""
 
 import asyncio
-import concurrent.futures
 import contextvars
 import threading
 from collections.abc import Callable
@@ -202,9 +201,17 @@ async def test_threads_that_the_system_refuses_are_done_without(monkeypatch: pyt
 class Fast(ThreadPool):
     """Threads whose calls have ended before the event loop gets to wait for them."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
-        future = super().submit(fn, *args, **kwargs)
-        assert concurrent.futures.wait((future,), 30).done
+    def _start(self, function: Callable[..., Any], args: tuple[Any, ...]) -> "asyncio.Future[Any]":
+        has_ended = threading.Event()
+
+        def call() -> Any:
+            try:
+                return function(*args)
+            finally:
+                has_ended.set()
+
+        future = super()._start(call, ())
+        assert has_ended.wait(30)
         return future
 
 

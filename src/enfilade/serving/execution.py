@@ -71,9 +71,13 @@ class HandlerRunner:
         Raises:
             Exception: raised by the function, `bind`, `finish` or a dependency.
         """
-        if handler.is_async and not handler.dependencies:  # a shorter way for most handlers
+        if not handler.dependencies:  # a shorter way for most handlers
             context = self._context(request, secrets) if handler.contexts else None
-            value = await handler.call(bind(inputs, context))
+            bound = bind(inputs, context)
+            if handler.is_async:
+                value = await handler.call(bound)
+            else:
+                value = await self.threads.result_of(handler.call, bound)
             if not isinstance(value, InputRequired):
                 try:
                     return finish(value)

@@ -70,6 +70,7 @@ LEVELS: Final = {
     "open_streams": Counted("enfilade.streams.open", "{stream}", "Event streams that are open"),
     "pending_questions": Counted("enfilade.questions.pending", "{question}", "Questions without an answer"),
     "limit_waiting": Counted("enfilade.limits.waiting", "{call}", "Calls that wait for a limit of calls"),
+    "tool_threads": Counted("enfilade.tool_threads", "{thread}", "Threads for plain def tools, busy and idle"),
     "tool_threads_busy": Counted("enfilade.tool_threads.busy", "{thread}", "Threads that run a plain def tool"),
     "tool_calls_queued": Counted(
         "enfilade.tool_threads.queued", "{call}", "Calls of plain def tools that wait for a thread"
@@ -82,6 +83,9 @@ TIMES: Final = {
     ),
     "store_operation": Counted(
         "enfilade.store.operation.duration", "s", "Duration of operations of the store", "enfilade.operation"
+    ),
+    "tool_thread_wait": Counted(
+        "enfilade.tool_threads.wait", "s", "How long calls of plain def tools waited while all threads were busy"
     ),
 }
 
@@ -109,7 +113,7 @@ def add_instruments(meter: Meter) -> None:
     def measure(name: str, label: str, seconds: float) -> None:
         if (histogram := histograms.get(name)) is not None:
             value = _TRANSPORTS.get(label, label) if name == "session_duration" else label
-            histogram.record(seconds, {TIMES[name].label: value})
+            histogram.record(seconds, {TIMES[name].label: value} if label else None)
 
     counters.listen(measure)
 

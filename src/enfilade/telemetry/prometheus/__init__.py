@@ -1,8 +1,7 @@
 """Metrics for Prometheus, by `prometheus-client` (extra `enfilade[prometheus]`).
 
     definitions.py   all metrics: their names, types, labels and texts
-    requests.py      an observer that times requests
-    durations.py     durations of one series, as plain numbers
+    requests.py      an observer that times requests; durations of one series, as plain numbers
     sampler.py       counts and gauges of the process, read four times a second; the lag of the event loop
     exposition.py    what a scrape gets, and who may scrape
     endpoint.py      `/metrics` on the port of the server

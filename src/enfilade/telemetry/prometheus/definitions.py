@@ -146,6 +146,12 @@ _COUNTED: Final = (
         source="limit_waiting",
     ),
     Definition(
+        "enfilade_tool_threads",
+        "gauge",
+        "Threads for plain def tools, busy and idle",
+        source="tool_threads",
+    ),
+    Definition(
         "enfilade_tool_threads_busy",
         "gauge",
         "Threads that run a plain def tool; there are tool_threads at most in each worker",
@@ -156,6 +162,14 @@ _COUNTED: Final = (
         "gauge",
         "Calls of plain def tools that wait for a thread",
         source="tool_calls_queued",
+    ),
+    Definition(
+        "enfilade_tool_thread_wait_seconds",
+        "histogram",
+        "How long calls of plain def tools waited for a thread; of calls that began while all threads were busy",
+        (),
+        "tool_thread_wait",
+        SHORT_DURATIONS,
     ),
     Definition(
         "enfilade_store_operation_duration_seconds",
