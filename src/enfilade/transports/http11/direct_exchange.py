@@ -175,6 +175,7 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
 
     async def send_json(self, body: bytes, headers: Headers) -> None:
         connection = self._connection
+        defaults = connection.default_head()  # which may end the connection
         if (
             headers
             or self._added is not None
@@ -194,12 +195,12 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
         if self.head is not None:
             self._drop_head()
         if self.record is None:
-            head = _PLAIN % (connection.default_head(), len(body))
+            head = _PLAIN % (defaults, len(body))
         else:
             record = self.record
             record.status = 200
             record.bytes_out += len(body)
-            head = _RECORDED % (connection.default_head(), len(body), record.id or record.find_id())
+            head = _RECORDED % (defaults, len(body), record.id or record.find_id())
         if len(body) > COPIED_BODY:
             connection.transport.write(head)
             connection.transport.write(body)
