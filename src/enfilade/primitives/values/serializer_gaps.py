@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
@@ -253,7 +253,11 @@ _HOLD_ITEMS: Final = frozenset(
 _LONG: Final = 2000  # bytes
 
 
-class _Fields(NamedTuple):
+#: Returns the values of some fields, from the `__dict__` of an object that has them.
+_Pick = Callable[[Mapping[str, Any]], Iterable[Any]]
+
+
+class _Fields:
     """The fields of a class, by the names of their attributes.
 
     Attributes:
@@ -264,11 +268,55 @@ class _Fields(NamedTuple):
         with_items: those that may hold models, or containers with None in them.
     """
 
-    required: frozenset[str]
-    nullable: tuple[str, ...]
-    not_null: tuple[str, ...]
-    with_models: tuple[str, ...]
-    with_items: tuple[str, ...]
+    __slots__ = (
+        *("_pick_items", "_pick_models", "_pick_not_null"),
+        *("not_null", "nullable", "required", "with_items", "with_models"),
+    )
+
+    def __init__(
+        self,
+        *,
+        required: frozenset[str] = frozenset(),
+        nullable: tuple[str, ...] = (),
+        not_null: tuple[str, ...],
+        with_models: tuple[str, ...],
+        with_items: tuple[str, ...],
+    ) -> None:
+        self.required = required
+        self.nullable = nullable
+        self.not_null = not_null
+        self.with_models = with_models
+        self.with_items = with_items
+        self._pick_not_null = _picking(not_null)
+        self._pick_models = _picking(with_models)
+        self._pick_items = _picking(with_items)
+
+    def may_be_wrong(self, value: Any, has_null: bool) -> bool:
+        """Return whether an object lacks a field, or has None in a field whose type does not allow it."""
+        if not self.required:
+            return has_null and any(getattr(value, name, None) is None for name in self.not_null)
+        fields = value.__dict__
+        if not self.required <= fields.keys():
+            return True
+        if has_null:
+            for member in self._pick_not_null(fields):
+                if member is None:
+                    return True
+        return False
+
+    def members(self, value: Any, has_null: bool) -> list[Any]:
+        """Return what is to be looked into of an object that does not lack a field."""
+        if self.required:
+            picked = (self._pick_items if has_null else self._pick_models)(value.__dict__)
+        else:
+            picked = [getattr(value, name, None) for name in (self.with_items if has_null else self.with_models)]
+        return [member for member in picked if member is not None]
+
+
+def _picking(names: tuple[str, ...]) -> _Pick:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda fields: [fields[name] for name in names]
 
 
 class UncheckedFields:
@@ -335,28 +383,32 @@ class UncheckedFields:
             values = members
         return nulls == 0
 
-    def _is_suspect(self, value: Any, has_null: bool, in_object: bool = False) -> bool:
-        kind = type(value)
-        if kind in _LEAVES:
-            return False
-        if value is None:
-            return in_object and has_null
-        if (fields := self._classes.get(kind)) is not None:
-            return self._has_suspect_field(value, fields, has_null)
-        if isinstance(value, Mapping):
-            return any(self._is_suspect(member, has_null, in_object) for member in value.values())
-        if isinstance(value, _CONTAINERS):
-            return any(self._is_suspect(item, has_null, in_object) for item in value)
-        return isinstance(value, self._kinds)
-
-    def _has_suspect_field(self, value: Any, fields: _Fields, has_null: bool) -> bool:
-        if fields.required and not fields.required <= value.__dict__.keys():
-            return True
-        if has_null and any(getattr(value, name, None) is None for name in fields.not_null):
-            return True
-        names = fields.with_items if has_null else fields.with_models
-        members = (getattr(value, name, None) for name in names)
-        return any(member is not None and self._is_suspect(member, has_null, True) for member in members)
+    def _is_suspect(self, value: Any, has_null: bool) -> bool:
+        """Return whether an object in a value may lack a field or have None in one; see `may_be_wrong`."""
+        in_objects: list[Any] = []  # what objects hold; nothing in there was validated again
+        outside = [value]
+        for values in (outside, in_objects):
+            for member in values:  # which get longer meanwhile
+                kind = type(member)
+                if kind in _LEAVES:
+                    continue
+                if (fields := self._classes.get(kind)) is not None:
+                    if fields.may_be_wrong(member, has_null):
+                        return True
+                    if fields.with_items if has_null else fields.with_models:
+                        in_objects += fields.members(member, has_null)
+                elif kind is list:
+                    values += member
+                elif member is None:
+                    if has_null and values is in_objects:
+                        return True
+                elif isinstance(member, Mapping):
+                    values += member.values()
+                elif isinstance(member, _CONTAINERS):
+                    values += member
+                elif isinstance(member, self._kinds):
+                    return True
+        return False
 
 
 def _described(node: Node) -> tuple[type, _Fields] | None:
@@ -364,17 +416,17 @@ def _described(node: Node) -> tuple[type, _Fields] | None:
     if is_own(node):
         kind: Any = node["python_schema"]["cls"]
         names = getattr(kind, "__struct_fields__", None) or [field.name for field in kind.__attrs_attrs__]
-        return kind, _Fields(frozenset(), (), tuple(names), tuple(names), tuple(names))
+        return kind, _Fields(not_null=tuple(names), with_models=tuple(names), with_items=tuple(names))
     if node["type"] not in ("model", "dataclass"):
         return None
     fields = {"root": node["schema"]} if node.get("root_model") else _fields_of(node["schema"])
     sent = {name: field for name, field in fields.items() if not field.get("serialization_exclude")}
     return node["cls"], _Fields(
-        frozenset(sent) if node["type"] == "model" else frozenset(),
-        tuple(name for name, field in sent.items() if _is_nullable(field)),
-        tuple(name for name, field in sent.items() if not takes_none(field)),
-        tuple(name for name, field in sent.items() if _holds(field, _MAY_HOLD_MODELS)),
-        tuple(name for name, field in sent.items() if _holds(field, _MAY_HOLD_MODELS | _HOLD_ITEMS)),
+        required=frozenset(sent) if node["type"] == "model" else frozenset(),
+        nullable=tuple(name for name, field in sent.items() if _is_nullable(field)),
+        not_null=tuple(name for name, field in sent.items() if not takes_none(field)),
+        with_models=tuple(name for name, field in sent.items() if _holds(field, _MAY_HOLD_MODELS)),
+        with_items=tuple(name for name, field in sent.items() if _holds(field, _MAY_HOLD_MODELS | _HOLD_ITEMS)),
     )
 
 
