@@ -146,6 +146,24 @@ async def test_a_stream_has_what_was_appended_in_its_order(store: Store) -> None
     assert await store.log.read("s", 10**12) == StreamSlice(b"head", [], 1)
 
 
+async def test_a_stream_begins_with_its_first_entry_in_one_step(store: Store) -> None:
+    """Done twice, it changes nothing; and what follows is appended to it."""
+    for _ in range(2):
+        await store.log.begin("a", b"head", (2, b"first"))
+    await store.log.append("a", [(3, b"second")])
+    assert await store.log.read("a", 0) == StreamSlice(b"head", [(2, b"first"), (3, b"second")], 2)
+    await store.log.drop("a")
+    assert await store.log.read("a", 0) is None
+    await store.log.begin("a", b"new", (1, b"again"))
+    assert await store.log.read("a", 0) == StreamSlice(b"new", [(1, b"again")], 1)
+
+
+async def test_a_stream_that_is_open_may_begin_again(store: Store) -> None:
+    await store.log.open("a", b"head")
+    await store.log.begin("a", b"head", (1, b"first"))
+    assert await store.log.read("a", 0) == StreamSlice(b"head", [(1, b"first")], 1)
+
+
 async def test_what_is_written_twice_is_there_once(store: Store) -> None:
     await store.log.open("s", b"head")
     await store.log.append("s", [(3, b"three"), (4, b"four")])

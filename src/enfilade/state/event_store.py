@@ -111,6 +111,11 @@ class EventStoreLog:
             await self._store_entry(stream, 0, head)
             self.remember_anchor(stream, anchor)
 
+    async def begin(self, stream: str, head: bytes, entry: tuple[int, bytes]) -> None:
+        """Store what opens the stream, and an entry."""
+        await self.open(stream, head)
+        await self.append(stream, [entry])
+
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
         """Store entries."""
         for position, data in entries:

@@ -437,6 +437,10 @@ class MemoryLog:
     async def open(self, stream: str, head: bytes) -> None:
         self.write(stream, head)
 
+    async def begin(self, stream: str, head: bytes, entry: tuple[int, bytes]) -> None:
+        await self.open(stream, head)
+        await self.append(stream, (entry,))
+
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
         self.write(stream, None, entries)
 

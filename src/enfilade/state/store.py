@@ -96,6 +96,10 @@ class EventLog(Protocol):
         """Open a stream. Opening it a second time changes nothing."""
         ...
 
+    async def begin(self, stream: str, head: bytes, entry: tuple[int, bytes]) -> None:
+        """Open a stream and append its first entry, in one step; the same as `open` and `append`."""
+        ...
+
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
         """Append entries to a stream. An entry whose position is not above the last one is ignored.
 

@@ -50,6 +50,19 @@ for i = 2, #ARGV, 2 do
 end
 return 1
 """
+
+# The head and the first entry in one step. ARGV after the arguments: head, entry. Done again, it changes nothing.
+_BEGIN: Final = b"""
+local entries, position, expiry = unpack(cmsgpack.unpack(ARGV[1]))
+local is_new = redis.call('SET', KEYS[1], ARGV[2], 'NX', 'PX', expiry)
+local reply = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', entries, position, 'e', ARGV[3])
+if type(reply) == 'table' and reply.err and not string.find(reply.err, 'equal or smaller', 1, true) then
+  return reply
+end
+redis.call('PEXPIRE', KEYS[2], expiry)
+if not is_new then redis.call('PEXPIRE', KEYS[1], expiry) end
+return 1
+"""
 _IS_STORED: Final = "equal or smaller"  # in the error of Redis for an entry whose position is not above the last
 
 # In one step, so that `first` is consistent with the entries although others trim; in bytes that fit one reply.
@@ -124,8 +137,11 @@ class RedisLog:
     private = False
 
     def __init__(self, connections: "Connections", prefix: str, limits: LogLimits) -> None:
+        from enfilade.state.redis.scripts import Script  # imports redis, which may not be installed
+
         self._connections = connections
         self._prefix = prefix
+        self._begin = Script(_BEGIN)
         self._max_entries = b"%d" % limits.entries
         # A sixteenth longer than the age, so that it is not renewed with each entry.
         self._grace = limits.age / 16
@@ -138,6 +154,11 @@ class RedisLog:
         marker = (b"XADD", log, b"0-1", b"", b"")
         set_head = (b"SET", key, head, b"NX", b"PX", self._expiry)
         self._check(await self._connections.commands.execute_unchecked(set_head, marker, *self._renewal(stream)))
+        self._note_renewal(stream)
+
+    async def begin(self, stream: str, head: bytes, entry: tuple[int, bytes]) -> None:
+        arguments = (int(self._max_entries), f"{entry[0]}-0", int(self._expiry))
+        await self._begin.run(self._connections, self._names(stream), arguments, head, entry[1])
         self._note_renewal(stream)
 
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:

@@ -51,6 +51,8 @@ _STATE: Final = (
     "SELECT id, ends, (SELECT ifnull(max(position), 0) FROM entries WHERE stream = streams.id) "
     "FROM streams WHERE name = ? AND ends > ?"
 )
+_INSERT_NEW: Final = "INSERT INTO streams (name, head, ends) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_INSERT_ENTRY: Final = "INSERT INTO entries VALUES (?, ?, ?)"
 
 
 class SqliteLog:
@@ -74,28 +76,37 @@ class SqliteLog:
         self._write = write
 
     async def open(self, stream: str, head: bytes) -> None:
+        await self._write(lambda connection: self._open(connection, stream, head))
+
+    async def begin(self, stream: str, head: bytes, entry: tuple[int, bytes]) -> None:
         def job(connection: DatabaseConnection) -> None:
-            if _row_id(connection, stream) is None:
-                _drop(connection, stream)  # it has expired, if it exists at all
-                connection.execute(
-                    "INSERT INTO streams (name, head, ends) VALUES (?, ?, ?)", (stream, head, self._expiry())
-                )
+            new = connection.execute(_INSERT_NEW, (stream, head, self._expiry()))
+            if new.rowcount == 1:  # nearly always
+                connection.execute(_INSERT_ENTRY, (new.lastrowid, *entry))
+            else:
+                self._open(connection, stream, head)
+                self._append(connection, stream, (entry,))
 
         await self._write(job)
 
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
-        def job(connection: DatabaseConnection) -> None:
-            row: tuple[int, float, int] | None = connection.execute(_STATE, (stream, time.time())).fetchone()
-            if row is None:
-                raise StoreError("the stream has expired from the log, or was never opened in it")
-            id, expiry, last = row
-            newest = _add(connection, id, entries, last)
-            if newest // self._slack > last // self._slack:
-                _trim(connection, id, self._limits.entries)
-            if expiry < time.time() + self._limits.age:
-                connection.execute("UPDATE streams SET ends = ? WHERE id = ?", (self._expiry(), id))
+        await self._write(lambda connection: self._append(connection, stream, entries))
 
-        await self._write(job)
+    def _open(self, connection: DatabaseConnection, stream: str, head: bytes) -> None:
+        if _row_id(connection, stream) is None:
+            _drop(connection, stream)  # it has expired, if it exists at all
+            connection.execute(_INSERT_NEW, (stream, head, self._expiry()))
+
+    def _append(self, connection: DatabaseConnection, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+        row: tuple[int, float, int] | None = connection.execute(_STATE, (stream, time.time())).fetchone()
+        if row is None:
+            raise StoreError("the stream has expired from the log, or was never opened in it")
+        id, expiry, last = row
+        newest = _add(connection, id, entries, last)
+        if newest // self._slack > last // self._slack:
+            _trim(connection, id, self._limits.entries)
+        if expiry < time.time() + self._limits.age:
+            connection.execute("UPDATE streams SET ends = ? WHERE id = ?", (self._expiry(), id))
 
     async def read(self, stream: str, after: int) -> StreamSlice | None:
         return await self._read(lambda connection: _read(connection, stream, after))
@@ -288,7 +299,7 @@ def _add(connection: DatabaseConnection, id: int, entries: Sequence[tuple[int, b
     """Add the entries above the last position, and return the new last position."""
     for position, entry in entries:
         if position > last:
-            connection.execute("INSERT INTO entries VALUES (?, ?, ?)", (id, position, entry))
+            connection.execute(_INSERT_ENTRY, (id, position, entry))
             last = position
     return last
 

@@ -243,8 +243,8 @@ class SealedEventLog:
         entries = [(position, self._seal_entry(stream, position, entry))]
         if sealed_head is None:
             await self.log.append(stream, entries)
-        else:  # at once, so that the store can send them together
-            await asyncio.gather(self.log.open(stream, sealed_head), self.log.append(stream, entries))
+        else:
+            await self.log.begin(stream, sealed_head, entries[0])
 
     async def append_terminal_error(self, stream: str, position: int, message: bytes) -> None:
         """Write the last message of a stream whose worker is gone, so that every reader gets the same.
@@ -476,8 +476,7 @@ class ResponseRecorder(msgspec.Struct, frozen=True):
         if prefix is not None:
             return prefix
         recorder = self.start()
-        recorder.record_all(messages)
-        recorder.end(CONCLUDED)
+        recorder.record_complete(messages)
         return await recorder.event_id_prefix()
 
 

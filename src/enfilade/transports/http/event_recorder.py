@@ -266,10 +266,18 @@ class StreamRecorder:
 
     def record_all(self, messages: list[bytes]) -> None:
         """Take messages that were sent before the stream was recorded."""
+        self._take(messages)
+        self._schedule()
+
+    def record_complete(self, messages: list[bytes]) -> None:
+        """Take all messages of a stream that is complete, and write them now."""
+        self._take(messages)
+        self.end(CONCLUDED)
+
+    def _take(self, messages: list[bytes]) -> None:
         self.position += len(messages)
         self._pending.messages += messages
         self._pending.size += sum(map(len, messages))
-        self._schedule()
 
     def end(self, how: int) -> None:
         """Record that nothing follows."""
