@@ -174,6 +174,7 @@ def _rows() -> Iterator[Row]:
 
     yield from _limits("step", works.STEP)
     yield _enfilade("step", "enfilade", works.STEP)
+    yield _enfilade("step", "enfilade-sqlite", works.STEP, ENFILADE_STORE="{sqlite}")
     yield _enfilade("step", "enfilade-redis", works.STEP, **redis)
     yield _enfilade("step", "enfilade-stateless", works.STEP_STATELESS)
     yield _sdk("step", "sdk", works.STEP, {})

@@ -51,6 +51,7 @@ class RecordingListener:
     """A listener that writes down what it is told, and is told that there is room or none."""
 
     def __init__(self, changes: Changes, wants: Iterable[Change] | None = None, of: object = None) -> None:
+        self.changes = changes
         self.heard: list[Change] = []
         self.room = True
         self.wanted = None if wants is None else set(wants)
@@ -74,7 +75,8 @@ async def delivered(*listeners: RecordingListener) -> None:
     for recorder in listeners:
         if recorder.wanted is not None:
             recorder.wanted.add(fence)
-        recorder.listener.offer(fence)
+    for changes in {id(recorder.changes): recorder.changes for recorder in listeners}.values():
+        changes.announce(fence)
     await until(lambda: all(recorder.heard[-1:] == [fence] for recorder in listeners))
     for recorder in listeners:
         recorder.heard.pop()

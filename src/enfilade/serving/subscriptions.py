@@ -14,7 +14,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,6 +69,16 @@ MOST_WATCHED_TEXT: Final = 256 * 1024
 
 #: Items of a list, or different audiences of them, from which on a change that waits takes no more of them.
 MOST_MERGED: Final = 100
+
+#: Listeners at once: open streams, 10,000 unless the setting `max_total_streams` says otherwise, and streams that
+#: are retained for a client that was disconnected.
+MOST_LISTENERS: Final = 10_256
+
+#: Seconds for which the event loop is busy with the delivery of changes before others have their turn.
+SLICE: Final = 0.003
+
+#: What waits in listeners, nearly always nothing, is changed under one lock: one for each would take memory.
+_pending_lock: Final = threading.Lock()
 
 #: Seconds after which the stream of a principal is ended at the latest, so that its client opens another one and
 #: is checked again. An API key may be revoked, and the token of an introspection may have no expiry.
@@ -219,6 +229,7 @@ class Listener:
         timings: `change_debounce` and `change_retry` are used.
 
     Attributes:
+        loop: the event loop.
         ended: done when nothing will be delivered any more.
     """
 
@@ -227,14 +238,14 @@ class Listener:
         "_deliver",
         "_expiry",
         "_lock",
-        "_loop",
         "_matches",
         "_may_see",
         "_pending",
         "_timer",
-        "_timings",
         "ended",
+        "loop",
         "owner",
+        "timings",
     )
 
     def __init__(
@@ -251,16 +262,16 @@ class Listener:
             from enfilade.timings import Timings
 
             timings = Timings()
-        self._timings = timings
+        self.timings = timings
         self.owner = owner
         self._matches = matches
         self._all_changes = all_changes
         self._may_see = may_see
         self._deliver = deliver
-        self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
-        self._lock = threading.Lock()
-        self._pending = PendingChanges()  # a flush is scheduled while it is not empty
+        self.loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self.loop.create_future()
+        self._lock = _pending_lock
+        self._pending: PendingChanges | None = None  # a flush is scheduled while it has something
         self._timer: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -282,17 +293,14 @@ class Listener:
         duration = random.uniform(SHORTEST_PART, 1.0) * LONGEST_STREAM
         if principal.expires_at is not None:
             duration = min(duration, principal.expires_at + leeway - time.time())
-        self._expiry = self._loop.call_later(max(0.0, duration), self.stop)
+        self._expiry = self.loop.call_later(max(0.0, duration), self.stop)
 
     def offer(self, change: Change) -> None:
         """Queue a change, from any thread."""
         if not self._matches(change):
             return
-        with self._lock:
-            first = not self._pending
-            self._pending.add(change)
-        if first:
-            self._in_loop(self._schedule_flush, self._timings.change_debounce)
+        if self._queue((change,)):
+            self._in_loop(self._schedule_flush, self.timings.change_debounce)
 
     def offer_all(self) -> None:
         """Queue all changes that match, because some may have been missed; to be called in the event loop."""
@@ -313,54 +321,146 @@ class Listener:
 
     def _in_loop(self, call: Callable[..., object], *args: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(call, *args)
+            self.loop.call_soon_threadsafe(call, *args)
 
     def _schedule_flush(self, delay: float) -> None:
         if not self.ended.done():
-            self._timer = self._loop.call_later(delay, self._flush)
+            self._timer = self.loop.call_later(delay, self._flush)
+
+    def _queue(self, changes: Iterable[Change], *, first: bool = False) -> bool:
+        """Add changes to those that wait, or put them before these; return whether a flush is to be scheduled."""
+        with self._lock:
+            pending = self._pending = self._pending or PendingChanges()
+            was_empty = not pending
+            if first:
+                pending.put_back(changes)
+            else:
+                for change in changes:
+                    pending.add(change)
+        return was_empty
 
     def _flush(self) -> None:
         with self._lock:
-            pending = self._pending.take()
+            pending, self._pending = self._pending, None
+        if pending is not None:
+            self._deliver_all(pending.take())
+
+    def take(self, changes: Sequence[Change], *, missed: bool = False) -> None:
+        """Deliver changes now, behind those that wait; to be called in the event loop.
+
+        Args:
+            changes: as they were announced, also those that do not match.
+            missed: some may have been missed before them, so all that match are delivered.
+        """
+        if self.ended.done():
+            return
+        if missed:
+            changes = list(dict.fromkeys((*self._all_changes(), *changes)))
+        if self._pending is None:
+            self._deliver_all(changes)
+        else:
+            self._queue([change for change in changes if self._matches(change)])
+
+    def _deliver_all(self, changes: Iterable[Change]) -> None:
         undelivered: dict[Change, None] = {}
-        for change in pending if self._may_see is None else self._visible(pending, self._may_see):
+        for change in changes if self._may_see is None else self._visible(changes, self._may_see):
             if self.ended.done():
                 return
             if self._matches(change) and not self._deliver(change):
                 undelivered[change] = None
-        if undelivered:
-            with self._lock:
-                first = not self._pending
-                self._pending.put_back(undelivered)
-            if first:
-                self._schedule_flush(self._timings.change_retry)
+        if undelivered and self._queue(undelivered, first=True):
+            self._schedule_flush(self.timings.change_retry)
 
-    @staticmethod
-    def _visible(pending: Iterable[Change], may_see: Callable[[Change], bool]) -> Iterable[Change]:
-        """Return the changes that the client may know of, once for each list."""
+    def _visible(self, pending: Iterable[Change], may_see: Callable[[Change], bool]) -> Iterable[Change]:
+        """Return the changes that match and that the client may know of, once for each list."""
         visible: dict[Change, None] = {}
         for change in pending:
             bare = change if change.names is None else Change(change.method)
-            if bare not in visible and may_see(change):
+            if self._matches(bare) and bare not in visible and may_see(change):
                 visible[bare] = None
         return visible
+
+
+class _Delivery:
+    """Takes changes to the listeners of one event loop: gathers them, and then goes from one to the next.
+
+    There may be thousands of listeners, so one timer serves all of them, and the event loop has a turn whenever
+    `SLICE` seconds were spent on them.
+
+    Attributes:
+        listeners: those that are attached, in order; changed under the lock of `Changes`.
+    """
+
+    __slots__ = ("_changes", "_debounce", "_is_due", "_lock", "_loop", "_missed", "_rest", "listeners")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, lock: threading.Lock, debounce: float) -> None:
+        self.listeners: dict[Listener, None] = {}
+        self._loop = loop
+        self._lock = lock
+        self._debounce = debounce
+        self._changes = PendingChanges()  # it is due, or a timer is set, while there is something
+        self._missed = False
+        self._rest: Iterator[Listener] | None = None  # those that do not have yet what is delivered now
+        self._is_due = False
+
+    def add(self, change: Change | None) -> None:
+        """Add a change to those that are delivered next; with the lock held, in any thread.
+
+        Args:
+            change: None if some may have been missed.
+        """
+        is_first = not (self._changes or self._missed)
+        if change is None:
+            self._missed = True
+        else:
+            self._changes.add(change)
+        if is_first:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._schedule)
+
+    def _schedule(self) -> None:
+        self._loop.call_later(self._debounce, self._start)
+
+    def _start(self) -> None:
+        if self._rest is not None:  # not all have what came before: it has to stay in order
+            self._is_due = True
+            return
+        with self._lock:
+            changes, missed, listeners = self._changes.take(), self._missed, list(self.listeners)
+            self._missed = False
+        self._rest = iter(listeners)
+        self._go_on(changes, missed)
+
+    def _go_on(self, changes: Sequence[Change], missed: bool) -> None:
+        """Deliver to listeners for a while, and leave the rest to another turn of the event loop."""
+        assert self._rest is not None
+        end = time.perf_counter() + SLICE
+        for listener in self._rest:
+            listener.take(changes, missed=missed)
+            if time.perf_counter() > end:
+                self._loop.call_soon(self._go_on, changes, missed)
+                return
+        self._rest = None
+        if self._is_due:
+            self._is_due = False
+            self._start()
 
 
 class Changes:
     """Delivers announced changes to the attached listeners; safe from any thread.
 
     Args:
-        limit: listeners at once: open streams, which have a lower limit of their own, and streams that are
-            retained for a client that was disconnected.
+        limit: listeners at once.
 
     Attributes:
+        limit: the same.
         timings: those of the channel to other workers, once there is one.
     """
 
-    def __init__(self, limit: int = 1280) -> None:
-        self._limit = limit
+    def __init__(self, limit: int = MOST_LISTENERS) -> None:
+        self.limit = limit
         self._lock = threading.Lock()
-        self._listeners: tuple[Listener, ...] = ()
+        self._deliveries: dict[asyncio.AbstractEventLoop, _Delivery] = {}
         self._lookups: dict[str, list[Callable[[str], Any]]] = {}
         self._cluster_listener: Listener | None = None
         self._recent: dict[str, float] = {}  # resources that have changed, and when by the monotonic clock
@@ -386,7 +486,7 @@ class Changes:
         worker_channel.on_missed(self._offer_all)
 
     def __len__(self) -> int:
-        return len(self._listeners)
+        return sum(len(delivery.listeners) for delivery in tuple(self._deliveries.values()))
 
     def announce(self, change: Change) -> None:
         """Notify all listeners that match, at this worker and at others (R-2CB)."""
@@ -437,30 +537,44 @@ class Changes:
     def _offer(self, change: Change) -> None:
         if change.uri is not None:
             self._note_recent(change.uri)
-        for listener in self._listeners:
-            listener.offer(change)
+        if self._deliveries:
+            with self._lock:
+                for delivery in self._deliveries.values():
+                    delivery.add(change)
 
     def _offer_all(self) -> None:
-        for listener in self._listeners:
-            listener.offer_all()
+        with self._lock:
+            for delivery in self._deliveries.values():
+                delivery.add(None)
 
     def attach(self, listener: Listener) -> bool:
         """Attach a listener; False if there are too many already."""
         with self._lock:
-            if len(self._listeners) >= self._limit:
+            if len(self) >= self.limit:
                 return False
-            self._listeners = (*self._listeners, listener)
+            delivery = self._deliveries.get(listener.loop)
+            if delivery is None:
+                timings = self.timings or listener.timings
+                delivery = _Delivery(listener.loop, self._lock, timings.change_debounce)
+                self._deliveries[listener.loop] = delivery
+            delivery.listeners[listener] = None
             return True
 
     def detach(self, listener: Listener) -> None:
         """Detach a listener; it receives nothing more, also not what was announced just now."""
         with self._lock:
-            self._listeners = tuple(other for other in self._listeners if other is not listener)
+            delivery = self._deliveries.get(listener.loop)
+            if delivery is not None:
+                delivery.listeners.pop(listener, None)
+                if not delivery.listeners:
+                    del self._deliveries[listener.loop]
         listener.stop()
 
     def end(self, owner: object = None) -> None:
         """End all listening, because the server stops; or that of one connection, because it closes."""
-        for listener in self._listeners:
+        with self._lock:
+            listeners = [listener for delivery in self._deliveries.values() for listener in delivery.listeners]
+        for listener in listeners:
             if owner is None or listener.owner is owner:
                 listener.end()
 
