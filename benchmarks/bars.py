@@ -130,6 +130,32 @@ def _used(what: str, bound: float, row: str, unit: str, figure: str, digits: int
     )
 
 
+def _of_change(what: str, most: float, row: str) -> Bar:
+    return Bar(
+        what=what,
+        bound=most,
+        rows=(row,),
+        unit=" µs",
+        by_cpu=lambda results: results.spread(row, "cpu"),
+        at_most=True,
+        digits=1,
+    )
+
+
+def _over_a_call(what: str, most: float, row: str) -> Bar:
+    """Return the bar of what a call costs more, in server CPU, than a plain one."""
+    plain = "calls/enfilade"
+    return Bar(
+        what=what,
+        bound=most,
+        rows=(row, plain),
+        unit=" µs",
+        by_cpu=lambda results: results.compared(row, plain, lambda mine, call: mine["cpu"] - call["cpu"]),
+        at_most=True,
+        digits=1,
+    )
+
+
 def _scaled(row: str, figure: Callable[[Figures], float]) -> Reading:
     return lambda results: results.compared(row, row, lambda mine, _: figure(mine))
 
@@ -162,6 +188,13 @@ BARS: Final = (
     _observed("metrics for Prometheus, and none", 1.05, "enfilade-metrics"),
     _observed("traces of all calls, and none", 1.25, "enfilade-traces"),
     _of_limit("one progress report, then the result", 0.60, "step/enfilade"),
+    _of_change("a change to 500 listeners, for each", 30, "change/enfilade"),
+    _of_change("a change to 5,000 listeners, for each", 30, "change/enfilade-5000"),
+    _of_change("a change to 500 listeners over Redis, for each", 40, "change/enfilade-redis"),
+    _of_change("a change to 5,000 listeners over Redis, for each", 40, "change/enfilade-redis-5000"),
+    _over_a_call("a progress report, over a plain call", 50, "step/enfilade"),
+    _over_a_call("the same with SQLite", 170, "step/enfilade-sqlite"),
+    _over_a_call("the same with Redis", 220, "step/enfilade-redis"),
     Bar(
         what=f"{MANY:,} progress reports a call, none lost",
         bound=200_000,

@@ -84,6 +84,7 @@ _WORKERS: Final[tuple[Sequence[str], Cells]] = (
 _COLUMNS: Final = {
     "workers": _WORKERS,
     "idle": (("KiB a session", "KiB a GET stream"), _cells(("session", 2), ("stream", 1))),
+    "change": (("server CPU, µs a listener",), _cells(("cpu", 1))),
     "import": _TIMES,
     "start": _TIMES,
     "first-call": (("ms of CPU", "MiB"), _cells(("cpu_ms", 0), ("pss", 1))),

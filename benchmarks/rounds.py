@@ -7,12 +7,15 @@ caches, so every round starts at another server.
 
 import contextlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import ClassVar, Final
 
 from authorization import variables
+from changing import changing
 from environments import BENCH
 from idle import idle
 from load import Load
@@ -21,6 +24,7 @@ from results import Figures, Results
 from rows import Row
 from starting import first_answer, first_call, imported, many_tools
 
+_SQLITE: Final = "{sqlite}"
 _REDIS: Final = "{redis}"
 _COLLECTOR: Final = "{collector}"
 _WORKERS_START: Final = 3.0  # seconds until all of several workers serve
@@ -52,7 +56,9 @@ class Rounds:
         self._seconds = seconds
         self._core, self._both = server_core, {server_core, load_core}
         self._redis = redis
-        self._services = {_REDIS: redis or "", _COLLECTOR: collector}
+        self._folder = tempfile.TemporaryDirectory(dir=BENCH)
+        database = f"sqlite:///{Path(self._folder.name) / 'state.db'}"
+        self._services = {_SQLITE: database, _REDIS: redis or "", _COLLECTOR: collector}
         self.results = Results()
 
     def run(self, number: int) -> None:
@@ -94,6 +100,11 @@ class Rounds:
         with self._server(row) as server:
             return idle(server, self._seconds)
 
+    def _change(self, row: Row) -> Figures:
+        assert row.work is not None
+        with self._server(row) as server:
+            return changing(server, row.work, self._seconds)
+
     def _import(self, row: Row) -> Figures:
         return imported(row.command[0], row.statement, self._core, BENCH)
 
@@ -108,6 +119,7 @@ class Rounds:
 
     #: What is measured of one server after the other.
     _ALONE: ClassVar[dict[str, Callable[["Rounds", Row], Figures]]] = {
+        "change": _change,
         "idle": _idle,
         "import": _import,
         "start": _start,

@@ -81,6 +81,7 @@ GROUPS: Final = {
     "step": "one progress report, then the result (SSE)",
     "progress": f"{works.MANY:,} progress reports, then the result (SSE)",
     "log": f"{works.MANY:,} log messages, then the result (SSE)",
+    "change": f"a change to {works.FEW_LISTENERS:,} and {works.MANY_LISTENERS:,} listeners, for each of them",
     "handshake": "`initialize` and `notifications/initialized`",
     "mib": "a text of 1 MiB, there and back",
     "blocking": f"a plain `def` tool that blocks for {works.BLOCKED:g} s, {works.BLOCK.connections} callers",
@@ -150,6 +151,24 @@ def _observed() -> Iterator[Row]:
     yield _enfilade("observed", "enfilade-all-of-it", works.ECHO, *log, **json, **metrics, **traces)
 
 
+def _steps(redis: dict[str, str]) -> Iterator[Row]:
+    """Yield a call with one progress report, with each kind of store."""
+    yield from _limits("step", works.STEP)
+    yield _enfilade("step", "enfilade", works.STEP)
+    yield _enfilade("step", "enfilade-sqlite", works.STEP, ENFILADE_STORE="{sqlite}")
+    yield _enfilade("step", "enfilade-redis", works.STEP, **redis)
+    yield _enfilade("step", "enfilade-stateless", works.STEP_STATELESS)
+    yield _sdk("step", "sdk", works.STEP, {})
+    yield _fastmcp("step", "fastmcp", works.STEP, {})
+
+
+def _changes(redis: dict[str, str]) -> Iterator[Row]:
+    """Yield a change to some listeners and to many, in memory and over Redis."""
+    for store, env in (("", {}), ("-redis", redis)):
+        yield _enfilade("change", f"enfilade{store}", works.CHANGE, **env)
+        yield _enfilade("change", f"enfilade{store}-5000", works.CHANGE_FOR_MANY, **env)
+
+
 def _rows() -> Iterator[Row]:
     echo, redis = works.ECHO, {"ENFILADE_STORE": "{redis}"}
     yield from _limits("calls", echo)
@@ -172,13 +191,7 @@ def _rows() -> Iterator[Row]:
 
     yield from _observed()
 
-    yield from _limits("step", works.STEP)
-    yield _enfilade("step", "enfilade", works.STEP)
-    yield _enfilade("step", "enfilade-sqlite", works.STEP, ENFILADE_STORE="{sqlite}")
-    yield _enfilade("step", "enfilade-redis", works.STEP, **redis)
-    yield _enfilade("step", "enfilade-stateless", works.STEP_STATELESS)
-    yield _sdk("step", "sdk", works.STEP, {})
-    yield _fastmcp("step", "fastmcp", works.STEP, {})
+    yield from _steps(redis)
 
     yield from _limits("progress", works.COUNT)
     yield _enfilade("progress", "enfilade", works.COUNT)
@@ -188,6 +201,8 @@ def _rows() -> Iterator[Row]:
     yield from _limits("log", works.TELL)
     yield _enfilade("log", "enfilade", works.TELL)
     yield _enfilade("log", "enfilade-redis", works.TELL, **redis)
+
+    yield from _changes(redis)
 
     for group, work in (("handshake", works.HANDSHAKE), ("mib", works.ECHO_MIB), ("idle", None)):
         yield from _limits(group, work)

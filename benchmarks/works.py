@@ -11,6 +11,8 @@ SESSION: Final = "session"
 STATELESS: Final = "2026-07-28"
 MIB: Final = 1_048_576
 MANY: Final = 1000
+FEW_LISTENERS: Final = 500
+MANY_LISTENERS: Final = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class Work:
         logged: number of log messages that must.
         handshake: it is no call, but the opening of a session.
         authorized: every request has an access token, and the server is one that lets nobody in without.
+        listeners: streams that hear of the change that the call makes.
         long: it takes so long that a second is too short a turn: what is under way at its end counts for nothing.
     """
 
@@ -42,6 +45,7 @@ class Work:
     logged: int = 0
     handshake: bool = False
     authorized: bool = False
+    listeners: int = 0
     long: bool = False
 
     def notifications(self, token: int) -> list[dict[str, Any]]:
@@ -98,3 +102,11 @@ STEP_STATELESS: Final = replace(STEP, era=STATELESS)
 COUNT: Final = replace(_count(MANY), connections=2, long=True)
 TELL: Final = replace(COUNT, tool="tell", progress=0, logged=MANY)
 HANDSHAKE: Final = Work(tool="", handshake=True)
+CHANGE: Final = Work(
+    tool="change",
+    structured={"result": "changed"},
+    text="changed",
+    connections=1,
+    listeners=FEW_LISTENERS,
+)
+CHANGE_FOR_MANY: Final = replace(CHANGE, listeners=MANY_LISTENERS)

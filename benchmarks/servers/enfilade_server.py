@@ -53,7 +53,16 @@ async def tell(n: int, ctx: Context) -> int:
     return n
 
 
-TOOLS: dict[str, Callable[..., Any]] = {tool.__name__: tool for tool in (echo, echo_sync, block, count, tell)}
+async def change() -> str:
+    """Add a tool and remove it, so that the list of tools has changed."""
+    app.add_tool(echo, name="another")
+    app.remove_tool("another")
+    return "changed"
+
+
+TOOLS: dict[str, Callable[..., Any]] = {
+    tool.__name__: tool for tool in (echo, echo_sync, block, count, tell, change)
+}
 
 if (wanted := os.environ.get("BENCH_TOOL", "echo")) == "order":
     from enfilade_order import order  # with pydantic

@@ -476,6 +476,7 @@ def build_endpoint(
             body_memory=settings.body_memory,
             max_requests=settings.max_requests,
             max_streams=settings.max_streams,
+            max_total_streams=settings.max_total_streams,
             max_questions=settings.max_questions,
             sessions=settings.sessions,
             session_ttl=settings.session_ttl,

@@ -256,9 +256,10 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
     max_streams: Annotated[
         int,
         Meta(
-            ge=1, description="open streams per principal or session; clients without either have 512 per address"
+            ge=1, description="open streams per principal or session; one address has half of `max_total_streams`"
         ),
     ] = 64
+    max_total_streams: Annotated[int, Meta(ge=1, description="open streams per worker, of all clients")] = 10_000
     max_questions: Annotated[
         int, Meta(ge=1, description="unanswered questions per principal, or per session where there is none")
     ] = 64

@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import itertools
 import threading
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,12 +13,14 @@ import pytest
 from enfilade import MCPApp
 from enfilade.primitives.access import Access
 from enfilade.primitives.uris import MAX_URI_LENGTH
+from enfilade.serving import subscriptions
 from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.subscriptions import (
     MOST_MERGED,
     MOST_WATCHED,
     PROMPTS,
     RESOURCES,
+    SLICE,
     TOOLS,
     Change,
     Changes,
@@ -153,6 +157,27 @@ async def test_from_any_thread() -> None:
     await delivered(recorder)
     assert {change.uri for change in recorder.heard} == {None, *(f"note://{number}" for number in range(8))}
     assert len(recorder.heard) < 1600
+
+
+async def test_others_have_their_turn_while_a_change_goes_to_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-2CB: after each slice of time; and what is announced meanwhile comes to everybody behind it."""
+    changes, clock = Changes(), itertools.count()
+    listeners = [RecordingListener(changes) for _ in range(100)]
+    heard_by: list[int] = []
+
+    def look() -> None:
+        heard_by.append(sum(bool(recorder.heard) for recorder in listeners))
+        if heard_by[-1] < len(listeners):
+            asyncio.get_running_loop().call_soon(look)
+            if heard_by[-1]:
+                changes.announce(PROMPTS)
+
+    monkeypatch.setattr(subscriptions, "time", SimpleNamespace(perf_counter=lambda: next(clock) * SLICE / 4))
+    changes.announce(TOOLS)
+    look()
+    await until(lambda: all(len(recorder.heard) > 1 for recorder in listeners))
+    assert max(after - before for before, after in itertools.pairwise(heard_by)) <= 5
+    assert {tuple(recorder.heard) for recorder in listeners} == {(TOOLS, PROMPTS)}
 
 
 async def test_what_finds_no_room_is_told_later() -> None:

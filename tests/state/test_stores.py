@@ -164,6 +164,20 @@ async def test_a_stream_that_is_open_may_begin_again(store: Store) -> None:
     assert await store.log.read("a", 0) == StreamSlice(b"head", [(1, b"first")], 1)
 
 
+async def test_an_entry_is_appended_to_each_of_many_streams(store: Store) -> None:
+    """Done twice, it changes nothing; a stream that nobody opened is told from those that have their entry."""
+    names = [f"stream {number}" for number in range(300)]
+    for name in names:
+        await store.log.open(name, b"head")
+    entries = [(name, 3, name.encode() * 3) for name in names]
+    for _ in range(2):
+        results = await store.log.append_each([*entries[:100], ("unknown", 1, b"lost"), *entries[100:]])
+        assert results == [True] * 100 + [False] + [True] * 200
+    for name in names:
+        assert await store.log.read(name, 0) == StreamSlice(b"head", [(3, name.encode() * 3)], 3)
+    assert await store.log.read("unknown", 0) is None
+
+
 async def test_what_is_written_twice_is_there_once(store: Store) -> None:
     await store.log.open("s", b"head")
     await store.log.append("s", [(3, b"three"), (4, b"four")])

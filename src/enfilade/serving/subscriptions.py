@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -362,23 +363,24 @@ class Listener:
             self._queue([change for change in changes if self._matches(change)])
 
     def _deliver_all(self, changes: Iterable[Change]) -> None:
-        undelivered: dict[Change, None] = {}
-        for change in changes if self._may_see is None else self._visible(changes, self._may_see):
+        """Deliver the changes that match and that the client may know of, once for each list."""
+        undelivered: list[Change] = []
+        lists: set[str] = set()
+        for change in changes:
             if self.ended.done():
                 return
-            if self._matches(change) and not self._deliver(change):
-                undelivered[change] = None
+            if change.uri is None and change.method in lists:
+                continue
+            if not self._matches(change) or (self._may_see is not None and not self._may_see(change)):
+                continue
+            if change.uri is None:
+                lists.add(change.method)
+                if self._may_see is not None and change.names is not None:
+                    change = Change(change.method)
+            if not self._deliver(change):
+                undelivered.append(change)
         if undelivered and self._queue(undelivered, first=True):
             self._schedule_flush(self.timings.change_retry)
-
-    def _visible(self, pending: Iterable[Change], may_see: Callable[[Change], bool]) -> Iterable[Change]:
-        """Return the changes that match and that the client may know of, once for each list."""
-        visible: dict[Change, None] = {}
-        for change in pending:
-            bare = change if change.names is None else Change(change.method)
-            if self._matches(bare) and bare not in visible and may_see(change):
-                visible[bare] = None
-        return visible
 
 
 class _Delivery:
@@ -595,15 +597,27 @@ def hearing(access: "AccessPolicy", caller: "Caller") -> Callable[[Change], bool
 
 def notification_of(change: Change, revision: str, watched: Watched, meta: dict[str, Any] | None = None) -> bytes:
     """Return the notification of a change, with the URI of a resource as the client wrote it."""
-    tagged = UNSET if meta is None else meta
+    uri = None if change.uri is None else watched.get(change.uri, change.uri)
+    if meta is None:
+        return _plain_notification(change.method, uri, revision)
+    return _encode_change(change.method, uri, revision, meta)
+
+
+def _encode_change(method: str, uri: str | None, revision: str, meta: dict[str, Any] | UnsetType) -> bytes:
     params: NotificationParams
-    if change.uri is not None:
-        params = ResourceUpdatedNotificationParams(uri=watched.get(change.uri, change.uri), meta=tagged)
-    elif meta is None:
-        return encode_notification(change.method)
+    if uri is not None:
+        params = ResourceUpdatedNotificationParams(uri=uri, meta=meta)
+    elif meta is UNSET:
+        return encode_notification(method)
     else:
-        params = NotificationParams(meta=tagged)
-    return encode_notification(change.method, encode(params, revision))
+        params = NotificationParams(meta=meta)
+    return encode_notification(method, encode(params, revision))
+
+
+@lru_cache(maxsize=64)
+def _plain_notification(method: str, uri: str | None, revision: str) -> bytes:
+    """Return a notification that is the same for all who get it: it is encoded once for thousands of sessions."""
+    return _encode_change(method, uri, revision, UNSET)
 
 
 class Subscriptions:

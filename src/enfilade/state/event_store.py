@@ -121,6 +121,18 @@ class EventStoreLog:
         for position, data in entries:
             await self._store_entry(stream, position, data)
 
+    async def append_each(self, entries: Sequence[tuple[str, int, bytes]]) -> list[bool]:
+        """Store an entry of each of many streams, one after the other."""
+        results = []
+        for stream, position, data in entries:
+            try:
+                await self._store_entry(stream, position, data)
+            except StoreError:
+                results.append(False)
+            else:
+                results.append(True)
+        return results
+
     async def _store_entry(self, stream: str, position: int, data: bytes) -> EventId:
         packed = base64.b64encode(msgspec.msgpack.encode(_StoredEntry(position, data))).decode()
         try:

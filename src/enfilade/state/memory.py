@@ -444,6 +444,17 @@ class MemoryLog:
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
         self.write(stream, None, entries)
 
+    async def append_each(self, entries: Sequence[tuple[str, int, bytes]]) -> list[bool]:
+        results = []
+        for stream, position, data in entries:
+            try:
+                await self.append(stream, ((position, data),))
+            except StoreError:
+                results.append(False)
+            else:
+                results.append(True)
+        return results
+
     def write(self, stream: str, head: bytes | None, entries: Sequence[tuple[int, bytes]] = ()) -> None:
         """Open a stream and append to it in one call, without awaiting.
 

@@ -108,6 +108,20 @@ class EventLog(Protocol):
         """
         ...
 
+    async def append_each(self, entries: Sequence[tuple[str, int, bytes]]) -> list[bool]:
+        """Append an entry to each of many open streams, in one step.
+
+        Args:
+            entries: the stream, the position and the data of each.
+
+        Returns:
+            Whether each was appended; why one was not, `append` says.
+
+        Raises:
+            StoreError: none was, as far as is known.
+        """
+        ...
+
     async def read(self, stream: str, after: int) -> StreamSlice | None:
         """Return the entries after a position: at least one if there is any, not always all.
 

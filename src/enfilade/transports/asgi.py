@@ -136,6 +136,10 @@ class AsgiExchange(msgspec.Struct, eq=False):
             headers = self.record.note_response(status, 0, headers)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
+    def write_now(self, chunk: bytes) -> bool:
+        """Return False: a server may wait for anything."""
+        return False
+
     async def write(self, chunk: bytes, *, is_last: bool) -> None:
         if self.record is not None:
             self.record.bytes_out += len(chunk)

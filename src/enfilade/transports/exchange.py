@@ -138,6 +138,10 @@ class HttpResponse(Protocol):
         """Send the head of a response whose body follows in chunks."""
         ...
 
+    def write_now(self, chunk: bytes) -> bool:
+        """Send a chunk of the body without waiting, and not the last; False if that cannot be done now."""
+        ...
+
     def write(self, chunk: bytes, *, is_last: bool) -> Coroutine[Any, Any, None]:
         """Send a chunk of the body; the last one, which may be empty, ends the response."""
         ...

@@ -101,6 +101,9 @@ class MemoryExchange:
         self.status = status
         self.response_headers = {name.decode(): value.decode() for name, value in headers}
 
+    def write_now(self, chunk: bytes) -> bool:
+        return False
+
     async def write(self, chunk: bytes, *, is_last: bool) -> None:
         await self._wait_for_room()
         assert self.status is not None, "a body before its head"

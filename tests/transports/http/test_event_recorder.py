@@ -23,6 +23,7 @@ from enfilade.transports.http.event_recorder import (
 from enfilade.wire.jsonrpc import RpcError
 from support.cluster.in_process_workers import SharedMemory
 from support.stores.kinds import MemoryClock
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +102,62 @@ async def test_many_events_are_few_writes(
     await written(recorder)
     assert sum(sizes) > 1_000_000
     assert len(sizes) <= 12, sizes
+
+
+async def test_streams_that_are_recorded_together_go_to_the_store_in_one_step(
+    event_log: SealedEventLog, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-351: each has its entries all the same, also one that begins or ends meanwhile, and none twice."""
+    steps: list[list[tuple[str, int]]] = []
+    append_each, append = store.log.append_each, store.log.append
+
+    async def append_all(entries: Sequence[tuple[str, int, bytes]]) -> list[bool]:
+        steps.append([(stream, position) for stream, position, _ in entries])
+        return await append_each(entries)
+
+    async def append_one(stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+        steps.append([(stream, position) for position, _ in entries])
+        await append(stream, entries)
+
+    event_log.timings = Timings(event_gathering=0.05)
+    recorders = [event_log.start_stream("session", is_response=False) for _ in range(50)]
+    for recorder in recorders[:40]:
+        await recorder.event_id_prefix()
+    monkeypatch.setattr(store.log, "append_each", append_all)
+    for recorder in recorders:
+        recorder.record(b"one", droppable=True)
+    recorders[0].end(CONCLUDED)
+    await until(lambda: not any(recorder.unwritten for recorder in recorders[1:]))
+    assert [len(step) for step in steps] == [39], "those that are open and go on"
+    monkeypatch.setattr(store.log, "append", append_one)
+    for recorder in recorders[1:]:
+        recorder.record(b"two", droppable=True)
+        recorder.end(RELEASED)
+    await until(lambda: len(event_log) == 0)
+    await asyncio.sleep(0.1)  # when what was gathered is due
+    written = [entry for step in steps[1:] for entry in step if entry[0] != recorders[0].stream]
+    assert len(written) == len(set(written))
+    for recorder in recorders[1:]:
+        batch = await event_log.read(recorder.stream, 0)
+        assert (batch.messages, batch.end) == ([(1, b"one"), (2, b"two")], RELEASED)
+
+
+async def test_what_cannot_be_written_together_is_written_by_itself(
+    event_log: SealedEventLog, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorders = [event_log.start_stream("session", is_response=False) for _ in range(5)]
+    for recorder in recorders:
+        await recorder.event_id_prefix()
+
+    async def fail(entries: Sequence[tuple[str, int, bytes]]) -> list[bool]:
+        raise StoreError("out of order")
+
+    monkeypatch.setattr(store.log, "append_each", fail)
+    for recorder in recorders:
+        recorder.record(b"one", droppable=True)
+    await until(lambda: not any(recorder.unwritten for recorder in recorders))
+    for recorder in recorders:
+        assert (await event_log.read(recorder.stream, 0)).messages == [(1, b"one")]
 
 
 class TestNames:

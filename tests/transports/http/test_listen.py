@@ -234,7 +234,7 @@ class TestEnd:
 
     def test_there_is_a_limit(self, app: ChangingServer, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
         """R-2C9: -32603 in place of the ack; who is in stays in, and a place that is left is free."""
-        monkeypatch.setattr(app.changes, "_limit", 2)
+        monkeypatch.setattr(app.changes, "limit", 2)
         with listen(http, 1, toolsListChanged=True) as first, listen(http, 2, toolsListChanged=True) as second:
             reply = start_listen(http, 3, toolsListChanged=True).read()
             assert [message.get("method") for message in reply.messages] == [None]

@@ -195,7 +195,7 @@ INIT = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"nam
 
 
 class TestStreams:
-    """`max_streams`: nobody has all the streams that there are."""
+    """`max_streams` and `max_total_streams`: nobody has all the streams that there are."""
 
     def test_of_a_principal(self) -> None:
         app = MCPApp("streams", settings=Settings(max_streams=2))
@@ -219,7 +219,7 @@ class TestStreams:
 
     def test_a_client_that_comes_back_at_the_limit_gets_its_stream(self) -> None:
         """The old connection seems to be there still, as behind a proxy that has lost its client."""
-        several = StreamQuota(2)
+        several = StreamQuota(2, total=100)
         for session in ("s1", "s2"):
             several.take("ann", session, None)
         for session in ("s1", "s2"):
@@ -271,7 +271,7 @@ class TestStreams:
         quota.take(None, None, "::ffff:192.0.2.2")
 
     def test_nothing_is_left_of_what_is_over(self) -> None:
-        quota = StreamQuota(4)
+        quota = StreamQuota(4, total=100)
         for holder in (
             ("ann", "s", "192.0.2.1"),
             (None, "s2", "192.0.2.1"),

@@ -21,6 +21,7 @@ from enfilade.transports.http.event_log import ResponseRecorder, SealedEventLog
 from enfilade.transports.http.event_recorder import CONCLUDED, ENTRY_SIZE, StreamRecorder
 from enfilade.transports.http.sse_stream import EventStream, StreamOptions, StreamState
 from support.cluster.in_process_workers import SharedMemory
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +43,9 @@ class Reader:
     async def start(self, status: int, headers: Headers) -> None:
         await self.open.wait()
         self.tasks.append(asyncio.current_task())
+
+    def write_now(self, chunk: bytes) -> bool:
+        return False
 
     async def write(self, chunk: bytes, *, is_last: bool) -> None:
         await self.open.wait()
@@ -90,6 +94,44 @@ async def test_a_connection_that_takes_its_time_gets_the_whole_all_the_same() ->
     reader.open.set()
     await ending
     assert (reader.sent, reader.ended) == ([event(b"1") + event(b"2")], True)
+
+
+class Ready(Reader):
+    """A reader that takes a chunk at once, as long as there is room."""
+
+    has_room = True
+
+    def write_now(self, chunk: bytes) -> bool:
+        if self.has_room:
+            self.sent.append(chunk)
+        return self.has_room
+
+
+async def test_a_change_is_written_at_once_if_nothing_waits_before_it() -> None:
+    """R-352: the ids go on counting, whichever way an event takes; and the log has all of them."""
+    store = SharedMemory()
+    event_log = SealedEventLog(
+        store.log, Seal(["a secret that is long enough for this"]), WorkerChannel(store), 60
+    )
+    reader, recorder = Ready(), event_log.start_stream("session", is_response=False)
+    stream = EventStream(reader, [], StreamOptions())
+    stream.open()
+    stream.record_to(recorder, priming=False)
+    assert stream.push_now(b"0"), "by a task, which finds the prefix of its ids"
+    await until(lambda: reader.sent[-1:] != [] and b"data: 0" in reader.sent[-1])
+    for number in range(1, 6):
+        reader.has_room = number != 3
+        tasks = len(asyncio.all_tasks())
+        assert stream.push_now(b"%d" % number)
+        assert (len(asyncio.all_tasks()) > tasks) is (number == 3)
+        await until(lambda number=number: b"data: %d" % number in reader.sent[-1])
+    ids = [chunk.split(b"id: ")[1].split(b"\n")[0].rsplit(b".")[1] for chunk in reader.sent if b"data: " in chunk]
+    assert ids == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    await recorder.wait_written()
+    batch = await event_log.read(recorder.stream, 0)
+    assert batch.messages == [(number + 1, b"%d" % number) for number in range(6)]
+    stream.abandon()
+    await event_log.stop()
 
 
 async def test_a_lone_message_goes_out_in_the_next_turn_of_the_loop() -> None:

@@ -176,7 +176,7 @@ class TestPlace:
 
     def test_there_is_a_limit(self, app: ChangingServer, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
         """R-2C9: refused in plain words, and the place of the session is not lost by it."""
-        monkeypatch.setattr(app.changes, "_limit", 1)
+        monkeypatch.setattr(app.changes, "limit", 1)
         session = http.initialize()
         with listen(http, toolsListChanged=True):
             assert start_get(session).read().status == 503

@@ -63,6 +63,23 @@ redis.call('PEXPIRE', KEYS[2], expiry)
 if not is_new then redis.call('PEXPIRE', KEYS[1], expiry) end
 return 1
 """
+
+# One entry for each of many streams. ARGV after the arguments: all entries, one behind the other.
+_APPEND_EACH: Final = b"""
+local heads, logs, max, expiry, appended = unpack(cmsgpack.unpack(ARGV[1]))
+local start, replies = 1, {}
+for i, entry in ipairs(appended) do
+  local stream, position, length = unpack(entry)
+  local data = string.sub(ARGV[2], start, start + length - 1)
+  start = start + length
+  local reply = redis.pcall('XADD', logs .. stream, 'NOMKSTREAM', 'MAXLEN', '~', max, position, 'e', data)
+  local is_error = type(reply) == 'table' and reply.err
+  local done = reply and (not is_error or string.find(reply.err, 'equal or smaller', 1, true))
+  done = done and redis.call('PEXPIRE', logs .. stream, expiry) == 1
+  replies[i] = done and redis.call('PEXPIRE', heads .. stream, expiry) or 0
+end
+return replies
+"""
 _IS_STORED: Final = "equal or smaller"  # in the error of Redis for an entry whose position is not above the last
 
 # In one step, so that `first` is consistent with the entries although others trim; in bytes that fit one reply.
@@ -142,6 +159,7 @@ class RedisLog:
         self._connections = connections
         self._prefix = prefix
         self._begin = Script(_BEGIN)
+        self._append_each = Script(_APPEND_EACH)
         self._max_entries = b"%d" % limits.entries
         # A sixteenth longer than the age, so that it is not renewed with each entry.
         self._grace = limits.age / 16
@@ -160,6 +178,15 @@ class RedisLog:
         arguments = (int(self._max_entries), f"{entry[0]}-0", int(self._expiry))
         await self._begin.run(self._connections, self._names(stream), arguments, head, entry[1])
         self._note_renewal(stream)
+
+    async def append_each(self, entries: Sequence[tuple[str, int, bytes]]) -> list[bool]:
+        names = f"{self._prefix}head:", f"{self._prefix}log:"
+        lengths = [(stream, f"{position}-0", len(data)) for stream, position, data in entries]
+        arguments = (*names, int(self._max_entries), int(self._expiry), lengths)
+        data = b"".join([entry[2] for entry in entries])
+        replies = await self._append_each.run(self._connections, (), arguments, data)
+        assert isinstance(replies, list)
+        return [reply == 1 for reply in replies]
 
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
         for start in range(0, len(entries), _PAGE):

@@ -92,6 +92,16 @@ class SqliteLog:
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
         await self._write(lambda connection: self._append(connection, stream, entries))
 
+    async def append_each(self, entries: Sequence[tuple[str, int, bytes]]) -> list[bool]:
+        def append(connection: DatabaseConnection, stream: str, position: int, data: bytes) -> bool:
+            try:
+                self._append(connection, stream, ((position, data),))
+            except StoreError:  # raised before anything is written
+                return False
+            return True
+
+        return await self._write(lambda connection: [append(connection, *entry) for entry in entries])
+
     def _open(self, connection: DatabaseConnection, stream: str, head: bytes) -> None:
         if _row_id(connection, stream) is None:
             _drop(connection, stream)  # it has expired, if it exists at all

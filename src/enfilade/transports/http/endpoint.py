@@ -37,7 +37,7 @@ from enfilade.transports.http.request_checks import BodyMemory, BodyReader, chec
 from enfilade.transports.http.response import send_empty, send_json, with_retry_after
 from enfilade.transports.http.resumption import GetEndpoint
 from enfilade.transports.http.sessions import Session, Sessions, session_not_found
-from enfilade.transports.http.standalone_stream import StandaloneStreams
+from enfilade.transports.http.standalone_stream import MOST_RETAINED, StandaloneStreams
 from enfilade.transports.refusal_log import log_refusal
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError, encode_error
@@ -99,6 +99,7 @@ class Endpoint:
         sessions = Sessions(
             seal, worker_channel, options.session_ttl, learn=reconciler.learn, timings=self._timings
         )
+        dispatcher.changes.limit = options.max_total_streams + MOST_RETAINED
         sessions.on_missed_change = dispatcher.changes.announce_here
         sessions.changed_recently = dispatcher.changes.changed_recently
         reconciler.restore = sessions.restore_ended
@@ -115,7 +116,7 @@ class Endpoint:
             event_log=event_log,
             bodies=bodies,
             request_limit=RequestLimit(dispatcher, options.max_requests, bodies.memory),
-            stream_quota=StreamQuota(options.max_streams),
+            stream_quota=StreamQuota(options.max_streams, options.max_total_streams),
         )
         counters.watch("open_streams", self.services.stream_quota.__len__)
         counters.watch("requests_in_flight", self._requests_in_flight)

@@ -40,6 +40,9 @@ from enfilade.wire.jsonrpc import INVALID_REQUEST, RequestId, RpcError
 
 log = logging.getLogger("enfilade.transports")
 
+#: Most streams that are written in one step.
+_TOGETHER: Final = 128
+
 #: How often a stream that is not in the log is looked for again.
 _LOOKS: Final = 2
 
@@ -153,6 +156,8 @@ class SealedEventLog:
         self._age = age
         self._open: dict[str, StreamRecorder] = {}
         self._refresh_timer: asyncio.TimerHandle | None = None
+        self._gathered: list[StreamRecorder] = []
+        self._gathering: asyncio.Task[None] | asyncio.TimerHandle | None = None
         self._sent_events = SentEvents(worker_channel, self._last_sent)
         worker_channel.on("resume", self._claim)
 
@@ -246,6 +251,60 @@ class SealedEventLog:
         else:
             await self.log.begin(stream, sealed_head, entries[0])
 
+    def gather(self, recorder: StreamRecorder) -> None:
+        """Let a recorder write after a while, as `LogWriter` says: one timer serves all of them."""
+        self._gathered.append(recorder)
+        if self._gathering is None:
+            loop = asyncio.get_running_loop()
+            self._gathering = loop.call_later(self.timings.event_gathering, self._start_gathered)
+
+    def _start_gathered(self) -> None:
+        gathered, self._gathered, self._gathering = self._gathered, [], None
+        if len(gathered) == 1:  # as with a single call that takes long
+            gathered[0].write_gathered()
+        else:
+            self._gathering = asyncio.get_running_loop().create_task(self._write_gathered(gathered))
+
+    async def _write_gathered(self, gathered: list[StreamRecorder]) -> None:
+        """Write what recorders have gathered, many streams in one step of the store."""
+        try:
+            for start in range(0, len(gathered), _TOGETHER):
+                recorders = gathered[start : start + _TOGETHER]
+                if self.local_log is None:
+                    await self._write_together(recorders)
+                else:
+                    for recorder in recorders:
+                        recorder.write_gathered()
+                    await asyncio.sleep(0)
+        finally:
+            self._gathering = None
+            if self._gathered:  # what was recorded meanwhile
+                self.gather(self._gathered.pop())
+
+    async def _write_together(self, recorders: list[StreamRecorder]) -> None:
+        """Write the next entry of each stream; what the log refuses is tried again by itself."""
+        task = asyncio.current_task()
+        assert task is not None
+        taken: list[tuple[StreamRecorder, int, Entry]] = []
+        for recorder in recorders:
+            gathered = recorder.take_gathered(task)
+            if gathered is None:
+                recorder.write_gathered()
+            else:
+                taken.append((recorder, *gathered))
+        results = [False] * len(taken)
+        try:
+            entries = [
+                (recorder.stream, position, self._seal_entry(recorder.stream, position, entry))
+                for recorder, position, entry in taken
+            ]
+            results = await self.log.append_each(entries)
+        except StoreError as error:
+            log.debug("entries of %d streams were not written together: %s", len(taken), error)
+        finally:
+            for (recorder, _, entry), is_written in zip(taken, results, strict=True):
+                recorder.end_gathered(entry, is_written=is_written)
+
     async def append_terminal_error(self, stream: str, position: int, message: bytes) -> None:
         """Write the last message of a stream whose worker is gone, so that every reader gets the same.
 
@@ -268,6 +327,10 @@ class SealedEventLog:
     def reset(self) -> None:
         """Forget what was open in an event loop that has ended."""
         self._open.clear()
+        self._gathered.clear()
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         if self._refresh_timer is not None:
             self._refresh_timer.cancel()
             self._refresh_timer = None

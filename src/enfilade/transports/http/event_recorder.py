@@ -102,6 +102,10 @@ class LogWriter(Protocol):
         """
         ...
 
+    def gather(self, recorder: "StreamRecorder") -> None:
+        """Let a recorder write after a while, together with others."""
+        ...
+
     def tell_reader(self, kind: str, reader: tuple[str, str]) -> None:
         """Send a message to whoever reads a stream in place of its first connection."""
         ...
@@ -176,12 +180,12 @@ class StreamRecorder:
     __slots__ = (
         "_find_prefix",
         "_head",
+        "_is_gathered",
         "_log",
         "_pending",
         "_prefix",
         "_scopes",
         "_task",
-        "_timer",
         "_waited",
         "last_read",
         "last_write",
@@ -212,7 +216,7 @@ class StreamRecorder:
         self._waited = False
         self._pending = Pending()
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._is_gathered = False
 
     @property
     def retention(self) -> float:
@@ -307,9 +311,7 @@ class StreamRecorder:
 
     def write(self) -> None:
         """Start to write now, instead of gathering more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._is_gathered = False
         if self._task is not None or not self._has_work():
             return
         if not self._log.is_local or not self._write_now():
@@ -318,8 +320,6 @@ class StreamRecorder:
     async def stop(self) -> None:
         """Give up whatever the log has not taken yet."""
         self._pending.clear()
-        if self._timer is not None:
-            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
@@ -329,8 +329,38 @@ class StreamRecorder:
 
     def _schedule(self) -> None:
         """Write after a while, unless that is scheduled or under way already."""
-        if self._timer is None and self._task is None:
-            self._timer = asyncio.get_running_loop().call_later(self._log.timings.event_gathering, self.write)
+        if not self._is_gathered and self._task is None:
+            self._is_gathered = True
+            self._log.gather(self)
+
+    def write_gathered(self) -> None:
+        """Write what was gathered, unless that was done meanwhile: the end of a stream is written once."""
+        if self._is_gathered:
+            self.write()
+
+    def take_gathered(self, task: "asyncio.Task[None]") -> tuple[int, Entry] | None:
+        """Return what a task is to write of the stream together with others, and where it ends.
+
+        Returns:
+            None if there is nothing, or if it has to be written by itself.
+        """
+        if not self._is_gathered or self._task is not None or self._head is not None or self._pending.end:
+            return None
+        position, entry = self._pending.next_entry(self.position, self._scopes)
+        if entry is None:
+            return None
+        self._is_gathered, self._task = False, task
+        return position, entry
+
+    def end_gathered(self, entry: Entry, *, is_written: bool) -> None:
+        """Go on after a task has tried to write what it has taken."""
+        self._task = None
+        if is_written:
+            self._mark_written(entry)
+        if self._pending.end or not is_written:
+            self.write()
+        elif self._pending.messages:
+            self._schedule()
 
     async def _write(self) -> None:
         """Write what waits now; what comes meanwhile is gathered again, unless it is the end."""

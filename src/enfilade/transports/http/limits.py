@@ -34,9 +34,6 @@ from enfilade.wire.revisions import LONGEST_BATCH
 #: Methods that are served at the limit: clients give up a connection whose pings are not answered.
 _EXEMPT: Final = frozenset({"ping"})
 
-#: Event streams that a process has in all.
-TOTAL_STREAMS: Final = 1024
-
 _PREFIX: Final = (
     64  # bits of an IPv6 address that identify a network; below, a client may choose (RFC 4291 §2.5.4)
 )
@@ -50,6 +47,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
         body_memory: bytes that unfinished bodies, and large ones of requests in flight, may take together.
         max_requests: requests in flight at once.
         max_streams: event streams that one principal, or one session, may have open.
+        max_total_streams: event streams of all clients together.
         max_questions: unanswered questions of one principal, or one session.
         batch_limit: most messages in one 2025-03-26 batch.
         sessions: whether session-era clients get sessions; without, each of their requests stands alone.
@@ -62,6 +60,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     body_memory: int = BODY_MEMORY
     max_requests: int = 1000
     max_streams: int = 64
+    max_total_streams: int = 10_000
     max_questions: int = 64
     batch_limit: int = LONGEST_BATCH
     sessions: bool = True
@@ -163,7 +162,7 @@ class StreamQuota:
         total: streams of all clients; one address may have half of them without a principal.
     """
 
-    def __init__(self, limit: int, total: int = TOTAL_STREAMS) -> None:
+    def __init__(self, limit: int, total: int) -> None:
         self._limit = limit
         self._total = total
         self._open = 0
@@ -182,13 +181,14 @@ class StreamQuota:
         """
         if self._open >= self._total:
             text = "Too many event streams are open; try again later"
-            raise RefusalError("", INTERNAL_ERROR, text, status=503)
+            raise RefusalError("max_total_streams", INTERNAL_ERROR, text, status=503)
         session_streams = 0 if session_id is None else self._sessions[session_id]
         if session_streams >= self._limit:
             raise _too_many_streams("This session", self._limit)
         if principal is None:
-            if address is not None and self._addresses[_network(address)] >= self._total // 2:
-                raise _too_many_streams("This address", self._total // 2)
+            most = max(1, self._total // 2)
+            if address is not None and self._addresses[_network(address)] >= most:
+                raise _too_many_streams("This address", most, "max_total_streams")
         elif session_streams == 0 and self._principals[principal] >= self._limit:
             raise _too_many_streams("This client", self._limit)
         self._count(principal, session_id, address, 1)
@@ -235,7 +235,7 @@ def _network(address: str) -> str:
     return str(ipaddress.ip_network((int(ip), _PREFIX), strict=False))
 
 
-def _too_many_streams(who: str, limit: int) -> RefusalError:
+def _too_many_streams(who: str, limit: int, setting: str = "max_streams") -> RefusalError:
     streams = "1 event stream" if limit == 1 else f"{limit} event streams"
     text = f"{who} has {streams} open, which is the limit; close one, or try again later"
-    return RefusalError("max_streams", INTERNAL_ERROR, text, status=429)
+    return RefusalError(setting, INTERNAL_ERROR, text, status=429)

@@ -153,7 +153,9 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
     def push(self, message: bytes) -> bool:
         """Send a notification, which turns the response into a stream if the client takes one."""
         stream = self._stream or self._start_stream()
-        return stream is not None and stream.push(message)
+        if stream is None:
+            return False
+        return stream.push_now(message) if self.endless else stream.push(message)
 
     def send(self, message: bytes) -> bool:
         """Send a question; False if this client takes plain JSON only."""

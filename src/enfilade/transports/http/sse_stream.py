@@ -60,7 +60,7 @@ from enfilade.timings import Timings
 from enfilade.transports.exchange import Headers, HttpResponse
 from enfilade.transports.http.event_log import ResponseRecorder
 from enfilade.transports.http.event_recorder import CONCLUDED, RELEASED, StreamRecorder
-from enfilade.wire.sse import EVENT_FORMAT, KEEP_ALIVE, OPENING, events, priming_event, reconnection_time
+from enfilade.wire.sse import EVENT_FORMAT, KEEP_ALIVE, OPENING, event, events, priming_event, reconnection_time
 
 log = logging.getLogger("enfilade.transports")
 
@@ -237,6 +237,30 @@ class EventStream(msgspec.Struct, eq=False):
         buffer.size = size
         if self._task is None:
             self._wake_writer()
+        return True
+
+    def push_now(self, message: bytes) -> bool:
+        """Take one notification as `push` does, and write it without a task if that can be done.
+
+        For a stream that seldom has anything to send: messages in a row are better written together.
+        """
+        if self.state is not OPEN or self._task is not None or not self._accepting:
+            return self.push(message)
+        framing, recorder = self._framing, self._stream_recorder
+        if framing is None or self._buffer.chunks or (recorder is not None and framing.prefix is None):
+            return self.push(message)
+        try:
+            if not self.response.write_now(framing.next_frame(message)):
+                return self.push(message)
+        except Exception as error:  # as in `_write`
+            log.debug("the reader of a stream went away: %r", error)
+            self._close()
+            return self.push(message)
+        framing.skip()
+        if recorder is not None:
+            recorder.record(message, droppable=True)
+        if self._keep_alive is not None:
+            self._keep_alive.start_idle()
         return True
 
     def send(self, message: bytes) -> bool:
@@ -533,6 +557,16 @@ class Framing:
         self.prefix = prefix
         if prefix is not None:
             self._event_format = EVENT_FORMAT % prefix
+
+    def next_frame(self, message: bytes) -> bytes:
+        """Frame the next message, without counting it."""
+        if self.prefix is None:
+            return event(message)
+        return self._event_format % (self._position + 1, message)
+
+    def skip(self) -> None:
+        """Count a message that `next_frame` has framed."""
+        self._position += 1
 
     def frame_messages(self, messages: list[bytes]) -> bytes:
         """Frame messages in a row, all of them at once."""

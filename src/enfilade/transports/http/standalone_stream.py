@@ -87,7 +87,7 @@ class StandaloneStreams:
         def send_change(change: Change) -> bool:
             if stream is None or stream.is_congested:
                 return False
-            return stream.push(notification_of(change, revision, streaming.get(key, {})))
+            return stream.push_now(notification_of(change, revision, streaming.get(key, {})))
 
         listener = Listener(
             is_wanted,
@@ -140,7 +140,7 @@ class StandaloneStreams:
         streaming[key] = streaming[key] | record.watched
         if not self._changes.attach(listener):
             text = "Too many event streams are open; try again later"
-            raise RefusalError("", INTERNAL_ERROR, text, status=503)
+            raise RefusalError("max_total_streams", INTERNAL_ERROR, text, status=503)
 
     def _make_room(self, listener: Listener) -> None:
         """Retain one more stream. Anybody can open sessions, so the number of retained streams is bounded."""

@@ -223,6 +223,14 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
         if await self._is_writable():
             self._begin(status, headers)
 
+    def write_now(self, chunk: bytes) -> bool:
+        if self._connection.flow.write_paused or self._is_disconnected or self.response_complete:
+            return False
+        if self.record is not None:
+            self.record.bytes_out += len(chunk)
+        self._send_body(chunk, True)
+        return True
+
     async def write(self, chunk: bytes, *, is_last: bool) -> None:
         if self.record is not None:
             self.record.bytes_out += len(chunk)
