@@ -17,10 +17,19 @@ def valkey_of_limits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valke
         yield valkey
 
 
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'state.db'}"
+
+
+@pytest.fixture
+def valkey_url(valkey_of_limits: Valkey) -> str:
+    """The URL of an empty part of a Valkey server."""
+    return f"{valkey_of_limits.url}?prefix=limits{next(_numbers)}:"
+
+
 @pytest.fixture(params=["sqlite", "valkey"])
-def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def shared_url(request: pytest.FixtureRequest) -> str:
     """The URL of a store of each kind, which is empty."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'state.db'}"
-    valkey: Valkey = request.getfixturevalue("valkey_of_limits")
-    return f"{valkey.url}?prefix=limits{next(_numbers)}:"
+    return str(request.getfixturevalue(f"{request.param}_url"))
