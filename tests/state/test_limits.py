@@ -167,6 +167,39 @@ async def test_of_two_rates_the_slower_one_counts_and_a_refusal_takes_neither(li
     assert await admit(limits, "b.4", ONE) == Granted()
 
 
+async def test_a_rate_goes_on_at_its_pace_after_the_clock_was_set_back(limits: Limits) -> None:
+    """A time that is an hour ahead is what a clock leaves behind that was set back by an hour."""
+    for waits, longest_wait in ((False, 0.0), (True, 30.0)):
+        key = f"limit_rate:set{longest_wait}"
+        assert await admit(limits, "a.1", (), SharedRate(key, 3600.0, 3600.0)) == Granted()
+        rate = SharedRate(key, 5.0, 10.0, waits, longest_wait)
+        assert await admit(limits, "a.2", (), rate, delay=longest_wait) == Granted()
+        next_one = await admit(limits, "a.3", (), rate, delay=longest_wait)
+        if isinstance(next_one, Refused):
+            assert 4 < next_one.retry_after <= 5
+        else:
+            assert isinstance(next_one, Granted)
+            assert 4 < next_one.delay <= 5
+
+
+async def test_a_queue_of_a_rate_is_no_clock_that_was_set_back(limits: Limits) -> None:
+    rate = SharedRate("limit_rate:queue", 5.0, 5.0, longest_wait=10.0)
+    decisions = [await admit(limits, f"a.{number}", (), rate, delay=10.0) for number in range(6)]
+    delays = [decision.delay for decision in decisions if isinstance(decision, Granted)]
+    assert [round(delay) for delay in delays] == [0, 5, 10]
+    assert [isinstance(decision, Refused) for decision in decisions] == [False] * 3 + [True] * 3
+
+
+async def test_whoever_claims_or_releases_is_alive(limits: Limits) -> None:
+    """A clock that was set forwards has ended its lease."""
+    for ticket in ("a.1", "a.2"):
+        await admit(limits, ticket, ONE)
+    await limits.renew("a", 0)
+    assert await admit(limits, "a.3", ONE) == Queued(0)
+    assert await limits.release("a.1", ONE) == ["a.2"]
+    assert await admit(limits, "b.1", ONE) == Granted(), "to others, a is dead"
+
+
 async def test_claims_at_the_same_time_are_decided_one_by_one(limits: Limits) -> None:
     many = SharedRate("limit_rate:many", 3600 / 50, 3600.0)
     decisions = await asyncio.gather(*(admit(limits, f"a.{number}", TWO, many) for number in range(100)))

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from enfilade.state.outcomes.claims import (
@@ -19,6 +20,7 @@ from enfilade.state.outcomes.claims import (
     outcomes_of,
 )
 from enfilade.state.store import Store, StoreError
+from support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -165,6 +167,31 @@ async def test_what_has_expired_makes_room(outcomes: Outcomes) -> None:
         await kept(outcomes, number, KEYS, ttl=0.05)
     await asyncio.sleep(0.06)
     assert [await kept(outcomes, number, KEYS) for number in range(3, 7)] == [Begun()] * 3 + [Full()]
+
+
+async def test_what_would_be_kept_for_too_long_is_absent(outcomes: Outcomes) -> None:
+    """A clock that was set back keeps an outcome for longer than whoever ran it said."""
+    short = msgspec.structs.replace(claim("b.1"), kept_for=LONG - 100)
+    assert await kept(outcomes, 1, CACHE) == Begun()
+    first = msgspec.structs.replace(short, key="cached:1")
+    assert await outcomes.claim(msgspec.structs.replace(first, kept_for=LONG)) == Kept(b"1")
+    assert await outcomes.claim(first) == Begun()
+    assert await finish(outcomes, first, b"new", LONG - 100) == Finished(True, [])
+    again = msgspec.structs.replace(first, ticket="c.1")
+    assert await outcomes.claim(again) == Kept(b"new")
+    assert await outcomes.claim(msgspec.structs.replace(again, kept_for=None)) == Kept(b"new")
+
+
+async def test_a_claim_holds_for_no_more_than_a_lease(outcomes: Outcomes) -> None:
+    """A clock that was set back has made the lease of a killed worker longer."""
+    assert await outcomes.claim(claim("a.1", lease=LONG)) == Begun()
+    waiting = claim("b.1", lease=0.05)
+    assert await outcomes.claim(waiting) == Running()
+    await until(lambda: _has_begun(outcomes, waiting))
+
+
+async def _has_begun(outcomes: Outcomes, claim: Claim) -> bool:
+    return await outcomes.claim(claim) == Begun(is_again=True)
 
 
 async def test_claims_at_the_same_time(outcomes: Outcomes) -> None:

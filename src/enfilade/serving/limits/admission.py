@@ -153,7 +153,8 @@ class Limiter:
             if limits.rate is not None:
                 interval = limits.rate.period / limits.rate.count
                 key = self._key("rate", subject, caller)
-                rates.append(SharedRate(key, interval, limits.rate.period, limits.waits))
+                longest = limits.max_wait if limits.waits else 0.0
+                rates.append(SharedRate(key, interval, limits.rate.period, limits.waits, longest))
         return slots, rates
 
     def _key(self, kind: str, limited: _Limited, caller: str) -> str:

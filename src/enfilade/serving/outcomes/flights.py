@@ -211,6 +211,8 @@ class Flights:
             bound=shared.bound,
             own=shared.own,
             owner=shared.owner,
+            # An outcome under an idempotency key may be kept for longer than it has to be.
+            kept_for=shared.ttl if shared.bound.evicts else None,
         )
         while True:
             woken = self._woken[shared.key] = loop.create_future()

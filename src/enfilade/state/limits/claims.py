@@ -19,6 +19,9 @@ from enfilade.state.store import Store, StoreError
 #: Seconds for which slots are kept that nobody has touched. A call that takes longer than this is not counted.
 SLOTS_AGE: Final = 86_400.0
 
+#: Longest that a share of a rate can be ahead of its time, in seconds: the longest wait that an author can allow.
+LONGEST_WAIT: Final = 3600.0
+
 
 class Slots(msgspec.Struct, frozen=True, array_like=True):
     """Slots of concurrent calls.
@@ -42,12 +45,15 @@ class SharedRate(msgspec.Struct, frozen=True, array_like=True):
         interval: seconds in which one token comes back.
         period: seconds in which the whole bucket comes back.
         waits: whether a call may wait for its share; else it is refused.
+        longest_wait: seconds that a call of this limit waits at most. A share that is further ahead than that was
+            taken before the clock was set back.
     """
 
     key: str
     interval: float
     period: float
     waits: bool = True
+    longest_wait: float = LONGEST_WAIT
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

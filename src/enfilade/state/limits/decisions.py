@@ -4,8 +4,10 @@ Redis does the same by a script (`redis_limits.py`), and the same tests hold for
 generic cell rate algorithm (ITU-T I.371): one number says when the bucket will be full again. A share may be
 taken ahead of its time, which is a place in a queue that needs no list.
 
-Easy to get wrong: a clock that was set back. A time in the far future would refuse calls until then, so it counts
-as no later than a queue can be.
+Easy to get wrong: a clock that was set. Set back, it leaves a time that is further ahead than calls can wait, and
+that would refuse all of them until then, as a refusal changes nothing. So the bucket counts as one that has a
+single token, and calls go on at the pace of the rate. Set forwards, it ends leases; so a worker that claims or
+releases counts as alive.
 """
 
 from collections.abc import Sequence
@@ -25,9 +27,6 @@ from enfilade.state.limits.claims import (
     lease_key,
     worker_of,
 )
-
-#: Longest that a share of a rate can be ahead of its time, in seconds: the longest wait that an author can allow.
-LONGEST_WAIT: Final = 3600.0
 
 #: Seconds that no clock tells apart: sums of times are no more exact than this.
 CLOCK_TICK: Final = 1e-5
@@ -102,7 +101,7 @@ def release(table: Table, ticket: str, claimed: Sequence[Slots]) -> list[str]:
         state.queue = [waiting for waiting in state.queue if waiting != ticket]
         while state.queue and len(state.holders) < slots.limit:
             first = state.queue.pop(0)
-            if _is_alive(table, first):
+            if worker_of(first) == worker_of(ticket) or _is_alive(table, first):
                 state.holders.append(first)
                 granted.append(first)
         _put_slots(table, slots, state)
@@ -123,7 +122,7 @@ def _has_room(table: Table, slots: Slots, state: _Slots, ticket: str) -> bool:
         return True
     if len(state.holders) + _place(state, ticket) >= slots.limit:
         workers = set(map(worker_of, state.holders + state.queue))
-        alive = {worker: _is_alive(table, worker) for worker in workers}
+        alive = {worker: worker == worker_of(ticket) or _is_alive(table, worker) for worker in workers}
         if not all(alive.values()):
             state.holders = [holder for holder in state.holders if alive[worker_of(holder)]]
             state.queue = [waiting for waiting in state.queue if alive[worker_of(waiting)]]
@@ -145,8 +144,10 @@ def _take(table: Table, claim: Claim, kept: Sequence[_Slots]) -> None:
 def _full_at(table: Table, rate: SharedRate, now: float) -> float:
     """Return when the bucket of a rate is full again, once a token more is taken."""
     stored = table.get(rate.key)
-    latest = now + rate.period + LONGEST_WAIT
-    return (now if stored is None else max(now, min(_time_in(stored), latest))) + rate.interval
+    full_at = now if stored is None else max(now, _time_in(stored))
+    if full_at > now + rate.period + rate.longest_wait + CLOCK_TICK:
+        return now + rate.period
+    return full_at + rate.interval
 
 
 def _slots(table: Table, slots: Slots) -> _Slots:

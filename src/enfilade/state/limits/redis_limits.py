@@ -15,10 +15,11 @@ from enfilade.state.limits.claims import (
     Granted,
     Queued,
     Refused,
+    SharedRate,
     Slots,
     lease_key,
 )
-from enfilade.state.limits.decisions import CLOCK_TICK, LONGEST_WAIT
+from enfilade.state.limits.decisions import CLOCK_TICK
 from enfilade.state.redis.scripts import Script
 from enfilade.state.store import StoreError
 
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 # Times are in microseconds. A number leaves a script as text, since Redis cuts its fraction off.
 _SHARED: Final = b"""
 local args = cmsgpack.unpack(ARGV[1])
+local function worker_of(ticket) return string.match(ticket, '^[^.]*') end
 local function is_alive(ticket)
-  return redis.call('EXISTS', args.leases .. string.match(ticket, '^[^.]*')) == 1
+  local worker = worker_of(ticket)
+  return worker == worker_of(args.ticket) or redis.call('EXISTS', args.leases .. worker) == 1
 end
 local function index_of(list, ticket)
   for index, entry in ipairs(list) do if entry == ticket then return index end end
@@ -42,7 +45,7 @@ end
 local function living(list)
   local rest, alive = {}, {}
   for _, entry in ipairs(list) do
-    local worker = string.match(entry, '^[^.]*')
+    local worker = worker_of(entry)
     if alive[worker] == nil then alive[worker] = is_alive(entry) end
     if alive[worker] then rest[#rest + 1] = entry end
   end
@@ -65,7 +68,7 @@ _ADMIT: Final = Script(
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local ticket, slots, rates = args.ticket, #args.slots, #args.rates
-if args.lease > 0 then redis.call('SET', args.leases .. string.match(ticket, '^[^.]*'), '', 'PX', args.lease) end
+if args.lease > 0 then redis.call('SET', args.leases .. worker_of(ticket), '', 'PX', args.lease) end
 local function place(state) return (index_of(state.queue, ticket) or #state.queue + 1) - 1 end
 local function has_room(state, limit)
   if index_of(state.holders, ticket) then return true end
@@ -98,9 +101,10 @@ for index = 1, slots do
 end
 local delay, refused, longest, full_at = 0, 0, 0, {}
 for index = 1, rates do
-  local interval, period, waits = args.rates[index][1], args.rates[index][2], args.rates[index][3]
+  local interval, period, waits, longest_wait = unpack(args.rates[index])
   local stored = tonumber(redis.call('GET', KEYS[slots + index]) or '0')
-  full_at[index] = math.max(now, math.min(stored, now + period + args.longest_wait)) + interval
+  full_at[index] = math.max(now, stored) + interval
+  if stored > now + period + longest_wait + args.clock_tick then full_at[index] = now + period end
   local wait = full_at[index] - period - now
   if wait > args.clock_tick then
     delay = math.max(delay, wait)
@@ -158,12 +162,9 @@ class RedisLimits:
         arguments: dict[str, object] = {
             "ticket": claim.ticket,
             "slots": [(slots.limit, slots.waits) for slots in claim.slots],
-            "rates": [
-                (rate.interval * _MICROSECONDS, rate.period * _MICROSECONDS, rate.waits) for rate in claim.rates
-            ],
+            "rates": [_rate(rate) for rate in claim.rates],
             "may_queue": claim.may_queue,
             "longest_delay": claim.longest_delay * _MICROSECONDS,
-            "longest_wait": LONGEST_WAIT * _MICROSECONDS,
             "clock_tick": CLOCK_TICK * _MICROSECONDS,
             "lease": int(claim.lease * 1000),
         }
@@ -193,3 +194,10 @@ class RedisLimits:
     async def _run(self, script: Script, keys: Sequence[str], arguments: dict[str, object]) -> "Reply":
         arguments |= {"leases": self._prefix + lease_key(""), "age": int(SLOTS_AGE * 1000)}
         return await script.run(self._connections, [(self._prefix + key).encode() for key in keys], arguments)
+
+
+def _rate(rate: SharedRate) -> tuple[float, float, bool, float]:
+    interval, period, longest_wait = (
+        seconds * _MICROSECONDS for seconds in (rate.interval, rate.period, rate.longest_wait)
+    )
+    return interval, period, rate.waits, longest_wait

@@ -46,6 +46,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         bound: how many outcomes are kept beside it.
         own: how many of these are its caller's; None if that is not counted.
         owner: whose room it takes, where callers share what a process has; empty for nobody's.
+        kept_for: seconds for which an outcome may be kept from now on; None for any time. One that would be kept
+            for longer is from before the clock was set back, and counts as absent.
     """
 
     key: str
@@ -57,6 +59,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     bound: Bound
     own: Bound | None = None
     owner: str = ""
+    kept_for: float | None = None
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from enfilade.state.limits.claims import worker_of
-from enfilade.state.limits.decisions import Table
+from enfilade.state.limits.decisions import CLOCK_TICK, Table
 from enfilade.state.outcomes.claims import (
     VERSION_AGE,
     Begun,
@@ -137,16 +137,17 @@ def decide(table: OwnedTable, claim: Claim, now: float) -> Decision:
     versions = [table.get(key) or b"" for key in claim.versions]
     entry = _entry(table, claim.key)
     is_again = False
-    if entry is not None and entry.versions == versions:
+    if entry is not None and entry.versions == versions and not _is_too_late(entry, claim, now):
         if entry.arguments != claim.arguments:
             return Differs()
         if entry.outcome is not None:
             return Kept(entry.outcome)
         if entry.ticket != claim.ticket:
             if entry.alive_until > now:
-                worker = worker_of(claim.ticket)
-                if worker not in entry.waiting:
-                    entry.waiting.append(worker)
+                worker, latest = worker_of(claim.ticket), now + claim.lease
+                if worker not in entry.waiting or entry.alive_until > latest + CLOCK_TICK:
+                    entry.waiting = [*(each for each in entry.waiting if each != worker), worker]
+                    entry.alive_until = min(entry.alive_until, latest)  # a clock that was set back
                     table.put(claim.key, _encode(entry), max(0.0, entry.ends - now))
                 return Running()
             is_again = True
@@ -197,6 +198,13 @@ def renew(table: Table, tickets: Mapping[str, str], lease: float, now: float) ->
             entry.alive_until = now + lease
             entry.ends = max(entry.ends, entry.alive_until)
             table.put(key, _encode(entry), entry.ends - now)
+
+
+def _is_too_late(entry: _Entry, claim: Claim, now: float) -> bool:
+    """Whether an outcome would be kept for longer than it may be, as the clock was set back."""
+    if entry.outcome is None or claim.kept_for is None:
+        return False
+    return entry.ends > now + claim.kept_for + CLOCK_TICK
 
 
 def _entry(table: Table, key: str) -> _Entry | None:

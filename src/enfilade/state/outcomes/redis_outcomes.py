@@ -6,6 +6,7 @@ The scripts do what `decisions.py` does. Times are those of the server, in micro
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from enfilade.state.limits.decisions import CLOCK_TICK
 from enfilade.state.outcomes.claims import (
     VERSION_AGE,
     Begun,
@@ -76,14 +77,17 @@ _CLAIM: Final = Script(
     _SHARED
     + b"""
 local current, entry, is_again = versions(), entry_at(KEYS[1]), 0
-if entry and same(entry[3], current) then
+local is_late = entry and entry[6] and args.kept_for and entry[5] > now + args.kept_for + args.clock_tick
+if entry and same(entry[3], current) and not is_late then
   if entry[2] ~= args.arguments then return {'differs'} end
   if entry[6] then return {'kept', entry[6]} end
   if entry[1] ~= args.ticket then
     if entry[4] > now then
-      local worker = string.match(args.ticket, '^[^.]*')
-      for _, waiting in ipairs(entry[7]) do if waiting == worker then return {'running'} end end
-      entry[7][#entry[7] + 1] = worker
+      local worker, latest, is_known = string.match(args.ticket, '^[^.]*'), now + args.lease, false
+      for _, waiting in ipairs(entry[7]) do is_known = is_known or waiting == worker end
+      if is_known and entry[4] <= latest + args.clock_tick then return {'running'} end
+      if not is_known then entry[7][#entry[7] + 1] = worker end
+      entry[4] = math.min(entry[4], latest)
       put(KEYS[1], entry, entry[5] - now)
       return {'running'}
     end
@@ -184,6 +188,8 @@ class RedisOutcomes:
             "arguments": claim.arguments,
             "lease": claim.lease * _MICROSECONDS,
             "age": claim.age * _MICROSECONDS,
+            "kept_for": False if claim.kept_for is None else claim.kept_for * _MICROSECONDS,
+            "clock_tick": CLOCK_TICK * _MICROSECONDS,
             **_bounds(claim.bound, claim.own),
         }
         names = self._names(claim.key, *_queues(claim.bound, claim.own), *claim.versions)
