@@ -22,7 +22,7 @@ _AFTER: Final = 0.5  # seconds in which the log takes what was sent
 
 
 def changing(server: Server, work: Work, seconds: int) -> Figures:
-    """Return the microseconds of the server for a change and one listener, and how long a call waited meanwhile.
+    """Return the microseconds of the server for a change and one listener.
 
     Args:
         server: a fresh one, whose tool changes the list of tools.

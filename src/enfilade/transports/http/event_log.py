@@ -329,7 +329,8 @@ class SealedEventLog:
         self._open.clear()
         self._gathered.clear()
         if self._gathering is not None:
-            self._gathering.cancel()
+            with contextlib.suppress(RuntimeError):  # its loop was closed before its tasks had ended
+                self._gathering.cancel()
             self._gathering = None
         if self._refresh_timer is not None:
             self._refresh_timer.cancel()
