@@ -28,6 +28,7 @@ _INFO: Final = logging.INFO
 _DEBUG: Final = logging.DEBUG
 _MOST_CALLERS: Final = 1000  # that are counted between two summaries
 _SHOWN_CALLERS: Final = 5
+_OTHERS: Final = ""
 
 
 class LineHandler(Protocol):
@@ -57,8 +58,8 @@ class RequestLog(EndObserver):
         self._second = 0.0
         self._lines = 0
         self._kinds: set[tuple[str, str | None, str | None]] = set()
-        self._left_out: Counter[str] = Counter()
-        self._callers: dict[str | None, list[Any]] = {}  # by principal or session: a name, and how many
+        self._left_out: Counter[tuple[str, str | None]] = Counter()  # by outcome, and principal or session
+        self._names: dict[str | None, str] = {}  # of principals and sessions
         self._summary: asyncio.TimerHandle | None = None
 
     def end(self, record: RequestRecord) -> None:
@@ -96,36 +97,39 @@ class RequestLog(EndObserver):
             if kind not in self._kinds:
                 self._kinds.add(kind)
                 return True
-        self._left_out[outcome] += 1
-        self._count_caller(record)
-        count("log_lines_dropped", "log_limit")
+        request = record.request
+        peer = record.peer if request is None else request.peer
+        caller = None if peer is None else peer.principal or peer.session_id
+        if caller not in self._names:
+            caller = self._name(caller, record)
+        self._left_out[outcome, caller] += 1
         if self._summary is None:
             self._summary = asyncio.get_running_loop().call_later(1.0, self.summarize)
         return False
 
-    def _count_caller(self, record: RequestRecord) -> None:
-        request = record.request
-        peer = record.peer if request is None else request.peer
-        key = None if peer is None else peer.principal or peer.session_id
-        entry = self._callers.get(key)
-        if entry is None:
-            if len(self._callers) >= _MOST_CALLERS:
-                return
-            entry = self._callers[key] = [record.principal or record.client or "unknown", 0]
-        entry[1] += 1
+    def _name(self, caller: str | None, record: RequestRecord) -> str | None:
+        """Remember what a caller is called, and return under what it is counted: `_OTHERS` if there are many."""
+        name = record.principal or record.client or "unknown"
+        if len(self._names) >= _MOST_CALLERS:
+            caller, name = _OTHERS, "others"
+        self._names[caller] = name
+        return caller
 
     def summarize(self) -> None:
         """Write how many lines were left out since the last summary, and whose they were."""
         self._summary = None
         if not self._left_out:
             return
-        callers: Counter[str] = Counter()
-        for name, number in self._callers.values():
-            callers[name] += number
-        outcomes, most = dict(self._left_out.most_common()), dict(callers.most_common(_SHOWN_CALLERS))
+        by_outcome: Counter[str] = Counter()
+        by_caller: Counter[str] = Counter()
+        for (outcome, caller), number in self._left_out.items():
+            by_outcome[outcome] += number
+            by_caller[self._names[caller]] += number
+        outcomes, most = dict(by_outcome.most_common()), dict(by_caller.most_common(_SHOWN_CALLERS))
         total = self._left_out.total()
+        count("log_lines_dropped", "log_limit", total)
         self._left_out.clear()
-        self._callers.clear()
+        self._names.clear()
         counts = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
         by = ", ".join(f"{name} ({number})" for name, number in most.items())
         text = f"{total} requests were left out of the log (log_limit={self._limit}): {counts}; most by {by}"
