@@ -3,8 +3,8 @@
 The store decides (`state/limits`), in one round trip for a call that need not wait, and in none where the store
 is in this process. A call gives its slots back without waiting for the store. Whoever releases slots tells the
 worker whose ticket has them next by a message; as a message may be lost, waiting calls also ask now and then,
-which finds the slots of killed workers as well. Those ask that are first in their queue: a question costs the
-store as much as the queue is long, so if all of them asked, waiting would cost it the square of that.
+which finds the slots of killed workers as well. Those ask that are first in their queue: nobody else can have a
+slot, and if all of them asked, a long queue would keep the store busy.
 
 Easy to get wrong: a call that is cancelled while the store decides. It may have its slots by then, so its ticket
 is released in any case.

@@ -4,6 +4,10 @@ Redis does the same by a script (`redis_limits.py`), and the same tests hold for
 generic cell rate algorithm (ITU-T I.371): one number says when the bucket will be full again. A share may be
 taken ahead of its time, which is a place in a queue that needs no list.
 
+The queue of slots is linked: each ticket that waits has a record of its own, which names those before and after
+it. So it joins and leaves in a few steps, however many others wait. Places of killed workers go when they come to
+the front, which is an hour later at most, as no call waits for longer.
+
 Easy to get wrong: a clock that was set. Set back, it leaves a time that is further ahead than calls can wait, and
 that would refuse all of them until then, as a refusal changes nothing. So the bucket counts as one that has a
 single token, and calls go on at the pace of the rate. Set forwards, it ends leases; so a worker that claims or
@@ -49,14 +53,23 @@ class Table(Protocol):
 
 
 class _Slots(msgspec.Struct, array_like=True):
-    """Who holds slots, and who waits for them in order: tickets."""
+    """The tickets that hold slots, and the first and the last one that wait; empty if none does."""
 
     holders: list[str] = []
-    queue: list[str] = []
+    first: str = ""
+    last: str = ""
+
+
+class _Place(msgspec.Struct, array_like=True):
+    """The tickets before and after one that waits; empty where it is the first or the last one."""
+
+    before: str = ""
+    after: str = ""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _slots_in: Final = msgspec.msgpack.Decoder(_Slots).decode
+_place_in: Final = msgspec.msgpack.Decoder(_Place).decode
 _time_in: Final = msgspec.msgpack.Decoder(float).decode
 
 
@@ -75,8 +88,7 @@ def decide(table: Table, claim: Claim, now: float) -> Decision:
         if not _has_room(table, slots, state, claim.ticket):
             if not (claim.may_queue and slots.waits):
                 return Refused(index)
-            if claim.ticket not in state.queue:
-                state.queue.append(claim.ticket)
+            _join(table, slots, state, claim.ticket)
             _put_slots(table, slots, state)
             _take(table, claim, kept[:index])
             return Queued(index)
@@ -98,10 +110,11 @@ def release(table: Table, ticket: str, claimed: Sequence[Slots]) -> list[str]:
     for slots in claimed:
         state = _slots(table, slots)
         state.holders = [holder for holder in state.holders if holder != ticket]
-        state.queue = [waiting for waiting in state.queue if waiting != ticket]
-        while state.queue and len(state.holders) < slots.limit:
-            first = state.queue.pop(0)
-            if worker_of(first) == worker_of(ticket) or _is_alive(table, first):
+        _leave(table, slots, state, ticket)
+        while state.first and len(state.holders) < slots.limit:
+            first = state.first
+            _leave(table, slots, state, first)
+            if _lives(table, worker_of(first), ticket):
                 state.holders.append(first)
                 granted.append(first)
         _put_slots(table, slots, state)
@@ -120,24 +133,78 @@ def _has_room(table: Table, slots: Slots, state: _Slots, ticket: str) -> bool:
     """Whether a ticket holds one of the slots, or may take one: it is free, and nobody else waits for it."""
     if ticket in state.holders:
         return True
-    if len(state.holders) + _place(state, ticket) >= slots.limit:
-        workers = set(map(worker_of, state.holders + state.queue))
-        alive = {worker: worker == worker_of(ticket) or _is_alive(table, worker) for worker in workers}
-        if not all(alive.values()):
-            state.holders = [holder for holder in state.holders if alive[worker_of(holder)]]
-            state.queue = [waiting for waiting in state.queue if alive[worker_of(waiting)]]
-    return len(state.holders) + _place(state, ticket) < slots.limit
+    if len(state.holders) < slots.limit and not state.first:
+        return True
+    alive = {worker: _lives(table, worker, ticket) for worker in set(map(worker_of, state.holders))}
+    state.holders = [holder for holder in state.holders if alive[worker_of(holder)]]
+    free, waiting, first, last = slots.limit - len(state.holders), state.first, state.first, state.last
+    while waiting and waiting != ticket:  # as many as there are free slots, and no more
+        place = _place(table, slots, waiting) or _Place()
+        if not _lives(table, worker_of(waiting), ticket):
+            _leave(table, slots, state, waiting)
+        elif free <= 1:
+            free = 0
+            break
+        else:
+            free -= 1
+        waiting = place.after
+    if (state.first, state.last) != (first, last):
+        _put_slots(table, slots, state)
+    return free > 0
 
 
-def _place(state: _Slots, ticket: str) -> int:
-    return state.queue.index(ticket) if ticket in state.queue else len(state.queue)
+def _join(table: Table, slots: Slots, state: _Slots, ticket: str) -> None:
+    """Put a ticket at the end of a queue, unless it is in there."""
+    if state.first and _place(table, slots, ticket) is not None:
+        return
+    _put_place(table, slots, ticket, _Place(before=state.last))
+    before = _place(table, slots, state.last) if state.last else None
+    if before is None:
+        state.first = ticket
+    else:
+        before.after = ticket
+        _put_place(table, slots, state.last, before)
+    state.last = ticket
+
+
+def _leave(table: Table, slots: Slots, state: _Slots, ticket: str) -> None:
+    """Remove a ticket from a queue, if it is in there."""
+    place = _place(table, slots, ticket)
+    if place is None:
+        if ticket == state.first:  # it has expired, and what came after it is unknown: those ask again
+            state.first = state.last = ""
+        return
+    table.delete(_place_key(slots, ticket))
+    if place.before and (before := _place(table, slots, place.before)) is not None:
+        before.after = place.after
+        _put_place(table, slots, place.before, before)
+    if place.after and (after := _place(table, slots, place.after)) is not None:
+        after.before = place.before
+        _put_place(table, slots, place.after, after)
+    if ticket == state.first:
+        state.first = place.after
+    if ticket == state.last:
+        state.last = place.before
+
+
+def _place_key(slots: Slots, ticket: str) -> str:
+    return f"{slots.key}:{ticket}"
+
+
+def _place(table: Table, slots: Slots, ticket: str) -> _Place | None:
+    stored = table.get(_place_key(slots, ticket))
+    return None if stored is None else _place_in(stored)
+
+
+def _put_place(table: Table, slots: Slots, ticket: str, place: _Place) -> None:
+    table.put(_place_key(slots, ticket), _encode(place), SLOTS_AGE)
 
 
 def _take(table: Table, claim: Claim, kept: Sequence[_Slots]) -> None:
     for slots, state in zip(claim.slots, kept, strict=False):
         if claim.ticket not in state.holders:
             state.holders.append(claim.ticket)
-            state.queue = [waiting for waiting in state.queue if waiting != claim.ticket]
+            _leave(table, slots, state, claim.ticket)
             _put_slots(table, slots, state)
 
 
@@ -156,11 +223,12 @@ def _slots(table: Table, slots: Slots) -> _Slots:
 
 
 def _put_slots(table: Table, slots: Slots, state: _Slots) -> None:
-    if state.holders or state.queue:
+    if state.holders or state.first:
         table.put(slots.key, _encode(state), SLOTS_AGE)
     else:
         table.delete(slots.key)
 
 
-def _is_alive(table: Table, ticket: str) -> bool:
-    return table.get(lease_key(worker_of(ticket))) is not None
+def _lives(table: Table, worker: str, asking: str) -> bool:
+    """Whether a worker has a lease, or the ticket that asks is its own."""
+    return worker == worker_of(asking) or table.get(lease_key(worker)) is not None

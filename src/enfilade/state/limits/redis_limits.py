@@ -51,14 +51,46 @@ local function living(list)
   end
   return rest
 end
-local function slots_of(key)
+local function record_at(key)
   local stored = redis.call('GET', key)
-  local state = stored and cmsgpack.unpack(stored) or {{}, {}}
-  return {holders = state[1], queue = state[2]}
+  return stored and cmsgpack.unpack(stored)
 end
-local function put_slots(key, state)
-  if #state.holders + #state.queue == 0 then redis.call('DEL', key)
-  else redis.call('SET', key, cmsgpack.pack({state.holders, state.queue}), 'PX', args.age) end
+local function put(key, record) redis.call('SET', key, cmsgpack.pack(record), 'PX', args.age) end
+local function slots_of(key)
+  local state = record_at(key) or {{}, '', ''}
+  return {key = key, holders = state[1], first = state[2], last = state[3]}
+end
+local function put_slots(state)
+  if #state.holders == 0 and state.first == '' then redis.call('DEL', state.key)
+  else put(state.key, {state.holders, state.first, state.last}) end
+end
+local function place_key(state, ticket) return state.key .. ':' .. ticket end
+local function place_of(state, ticket) return record_at(place_key(state, ticket)) end
+local function link(state, ticket, side, other)
+  local place = place_of(state, ticket)
+  if place then
+    place[side] = other
+    put(place_key(state, ticket), place)
+  end
+  return place
+end
+local function join(state, ticket)
+  if state.first ~= '' and place_of(state, ticket) then return end
+  put(place_key(state, ticket), {state.last, ''})
+  if state.last == '' or not link(state, state.last, 2, ticket) then state.first = ticket end
+  state.last = ticket
+end
+local function leave(state, ticket)
+  local place = place_of(state, ticket)
+  if not place then
+    if ticket == state.first then state.first, state.last = '', '' end
+    return
+  end
+  redis.call('DEL', place_key(state, ticket))
+  if place[1] ~= '' then link(state, place[1], 2, place[2]) end
+  if place[2] ~= '' then link(state, place[2], 1, place[1]) end
+  if ticket == state.first then state.first = place[2] end
+  if ticket == state.last then state.last = place[1] end
 end
 """
 
@@ -69,13 +101,22 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local ticket, slots, rates = args.ticket, #args.slots, #args.rates
 if args.lease > 0 then redis.call('SET', args.leases .. worker_of(ticket), '', 'PX', args.lease) end
-local function place(state) return (index_of(state.queue, ticket) or #state.queue + 1) - 1 end
 local function has_room(state, limit)
   if index_of(state.holders, ticket) then return true end
-  if #state.holders + place(state) >= limit then
-    state.holders, state.queue = living(state.holders), living(state.queue)
+  if #state.holders < limit and state.first == '' then return true end
+  state.holders = living(state.holders)
+  local free, waiting, first, last = limit - #state.holders, state.first, state.first, state.last
+  while waiting ~= '' and waiting ~= ticket do
+    local place = place_of(state, waiting) or {'', ''}
+    if not is_alive(waiting) then leave(state, waiting)
+    else
+      free = free - 1
+      if free <= 0 then break end
+    end
+    waiting = place[2]
   end
-  return #state.holders + place(state) < limit
+  if state.first ~= first or state.last ~= last then put_slots(state) end
+  return free > 0
 end
 local kept = {}
 local function take(last)
@@ -83,8 +124,8 @@ local function take(last)
     local state = kept[index]
     if not index_of(state.holders, ticket) then
       state.holders[#state.holders + 1] = ticket
-      state.queue = without(state.queue, ticket)
-      put_slots(KEYS[index], state)
+      leave(state, ticket)
+      put_slots(state)
     end
   end
 end
@@ -93,8 +134,8 @@ for index = 1, slots do
   kept[index] = state
   if not has_room(state, args.slots[index][1]) then
     if not (args.may_queue and args.slots[index][2]) then return {'refused', index - 1, '0'} end
-    if not index_of(state.queue, ticket) then state.queue[#state.queue + 1] = ticket end
-    put_slots(KEYS[index], state)
+    join(state, ticket)
+    put_slots(state)
     take(index - 1)
     return {'queued', index - 1, '0'}
   end
@@ -127,15 +168,17 @@ _RELEASE: Final = Script(
 local granted = {}
 for index, limit in ipairs(args.slots) do
   local state = slots_of(KEYS[index])
-  state.holders, state.queue = without(state.holders, args.ticket), without(state.queue, args.ticket)
-  while #state.queue > 0 and #state.holders < limit do
-    local first = table.remove(state.queue, 1)
+  state.holders = without(state.holders, args.ticket)
+  leave(state, args.ticket)
+  while state.first ~= '' and #state.holders < limit do
+    local first = state.first
+    leave(state, first)
     if is_alive(first) then
       state.holders[#state.holders + 1] = first
       granted[#granted + 1] = first
     end
   end
-  put_slots(KEYS[index], state)
+  put_slots(state)
 end
 return granted
 """
