@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from msgspec import UNSET
 
@@ -581,12 +581,15 @@ class MCPApp(Registration):
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1003})
 
-    def direct(self, path: str) -> Endpoint | None:
+    def direct_endpoint(self, path: str) -> Endpoint | None:
         """Return what serves requests for a path without ASGI in between; None if there has to be.
 
-        A server of this package asks for each request. What `__call__` does for the endpoint is done here.
+        A server of this package asks for each request. What `__call__` does for the endpoint is done here, so a
+        subclass or a tool that has replaced `__call__` is always asked.
         """
         if path != self.settings.path or self._outer is not None or not self._lifespan.belongs_here():
+            return None
+        if type(self).__call__ is not _call:
             return None
         return self._endpoint or self.endpoint
 
@@ -983,3 +986,7 @@ class MCPApp(Registration):
         if self._store is None:
             _assembly.opened(self.settings, starting=True)  # what is wrong with it is said before anybody calls
         gc_pause.pause()
+
+
+#: What may be gone past; a subclass, or whoever replaces it later, has another.
+_call: Final = MCPApp.__call__

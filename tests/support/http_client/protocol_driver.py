@@ -111,7 +111,7 @@ class DirectEcho(Echo):
 
     observation = None
 
-    def direct(self, path: str) -> "DirectEcho":
+    def direct_endpoint(self, path: str) -> "DirectEcho":
         return self
 
     async def serve_unrecorded(self, exchange: HttpExchange) -> None:
@@ -163,16 +163,24 @@ class Driver:
 
     __call__ = _app
 
-    def direct(self, path: str) -> DirectEcho:
+    def direct_endpoint(self, path: str) -> DirectEcho:
         """Return what answers a request for a path; asked only of a driver that is direct."""
         echo: DirectEcho = self._echo
         return echo
 
-    async def judge(self, segments: Sequence[bytes]) -> Verdict:
-        """Return what becomes of these bytes when they come in these segments."""
+    async def judge(
+        self, segments: Sequence[bytes], default_headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> Verdict:
+        """Return what becomes of these bytes when they come in these segments.
+
+        Args:
+            segments: of the bytes.
+            default_headers: what the server wants on each response.
+        """
         wire = RecordingTransport()
         self._echo = echo = DirectEcho(wire) if self._is_direct else Echo(wire)
         state = ServerState()
+        state.default_headers = list(default_headers)
         connection = self._protocol(config=self._config, server_state=state, app_state={})
         wire.protocol = connection
         connection.connection_made(wire)

@@ -5,17 +5,24 @@ wrong: a comparison in which no head is ever known. So the requests that were no
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import httptools
 import pytest
+import uvicorn
 from hypothesis import HealthCheck, given, settings, strategies as st
+from uvicorn.server import ServerState
 
-from enfilade.transports.http11.known_heads import LONGEST_KEPT, MOST_KEPT, head_of
+from enfilade import MCPApp
+from enfilade.transports.http11.direct_exchange import DirectExchange
+from enfilade.transports.http11.known_heads import LONGEST_KEPT, MOST_FIELDS, MOST_KEPT, head_of
 from enfilade.transports.http11.protocol import HttpProtocol
-from enfilade.transports.http11.request_cycle import Target
-from support.http_client.protocol_driver import Driver, Verdict
+from enfilade.transports.http11.request_cycle import RequestCycle, Target
+from support.http_client.connection import request_of
+from support.http_client.protocol_driver import Driver, RecordingTransport, Verdict
 from support.http_client.request_shapes import ROWS, head
 
 FUZZ = settings(
@@ -155,3 +162,145 @@ def test_random_requests_are_read_as_by_way_of_asgi(run: Any, data: st.DataObjec
                 segments.append(raw)
     direct, plain = run(both(segments))
     assert direct == plain
+
+
+@pytest.mark.parametrize("is_direct", [True, False], ids=["direct", "by way of ASGI"])
+def test_a_connection_that_is_to_end_says_so_and_ends(run: Any, is_direct: bool) -> None:
+    """A server that stops puts `connection: close` on every response (RFC 9112 §9.6)."""
+    driver = Driver(HttpProtocol, is_direct=is_direct)
+    sent = [call(b"x", "A: b")] * 4
+    verdict = run(driver.judge(sent, [(b"date", b"today"), (b"connection", b"close")]))
+    assert (verdict.statuses, verdict.lives) == ((200,), False)
+
+
+class Connection:
+    """A connection of ours to an application, without a socket."""
+
+    def __init__(self, app: Any) -> None:
+        self.wire = RecordingTransport()
+        self.protocol = HttpProtocol(uvicorn.Config(app, log_config=None, proxy_headers=False), ServerState(), {})
+        self.wire.protocol = self.protocol
+        self.protocol.connection_made(self.wire)
+
+    async def ask(self, *requests: bytes) -> bytes:
+        """Send requests in one piece, and return their responses."""
+        self.wire.written.clear()
+        self.protocol.data_received(b"".join(requests))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return bytes(self.wire.written)
+
+
+def initialize() -> bytes:
+    client = {"name": "a", "version": "1"}
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}
+    message = request_of("initialize", params, 1, None)
+    return post(json.dumps(message).encode())
+
+
+def post(body: bytes) -> bytes:
+    fields = ("Content-Type: application/json", "Accept: application/json, text/event-stream")
+    raw = head("POST /mcp HTTP/1.1", f"Content-Length: {len(body)}", *fields)
+    return raw.replace(b"Host: x", b"Host: 127.0.0.1") + body
+
+
+class GuardedApp(MCPApp):
+    """An app that lets nobody in without a key, before ASGI reaches it."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any, *more: Any) -> None:
+        if scope["type"] == "http" and (b"x-key", b"secret") not in scope["headers"]:
+            await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await super().__call__(scope, receive, send, *more)
+
+
+def test_a_call_of_its_own_is_not_gone_past(run: Any) -> None:
+    async def work() -> None:
+        connection = Connection(GuardedApp("guarded"))
+        assert b" 401 " in await connection.ask(initialize())
+        connection = Connection(MCPApp("open"))
+        assert b" 200 " in await connection.ask(initialize())
+        assert type(connection.protocol.cycle) is DirectExchange
+
+    run(work())
+
+
+def test_a_call_that_was_replaced_is_not_gone_past(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tools do that trace programs without their help."""
+    seen: list[str] = []
+    original = MCPApp.__call__
+
+    async def traced(app: MCPApp, scope: Any, *more: Any) -> None:
+        seen.append(scope["path"])
+        await original(app, scope, *more)
+
+    monkeypatch.setattr(MCPApp, "__call__", traced)
+
+    async def work() -> None:
+        assert b" 200 " in await Connection(MCPApp("traced")).ask(initialize())
+
+    run(work())
+    assert seen == ["/mcp"]
+
+
+def test_a_wrapper_that_hands_on_what_it_is_asked_for_is_asked(run: Any) -> None:
+    class Wrapper:
+        def __init__(self, app: MCPApp) -> None:
+            self._app = app
+            self.calls = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._app, name)
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            self.calls += 1
+            await self._app(scope, receive, send)
+
+    async def work() -> None:
+        wrapper = Wrapper(MCPApp("wrapped"))
+        assert b" 200 " in await Connection(wrapper).ask(initialize())
+        assert wrapper.calls == 1
+
+    run(work())
+
+
+def test_an_idle_connection_holds_no_head(run: Any) -> None:
+    """Heads may be large, have credentials, and come on thousands of connections that are idle then."""
+
+    async def work() -> None:
+        connection = Connection(MCPApp("idle"))
+        protocol = connection.protocol
+        for _ in range(3):
+            assert b" 200 " in await connection.ask(initialize())
+        assert protocol._known_heads
+        protocol._slots.sweep.check(protocol)
+        assert (protocol._known_heads, type(protocol.cycle)) == ((), RequestCycle)
+        protocol._slots.sweep.check(protocol)
+        assert b" 200 " in await connection.ask(initialize())
+        assert type(protocol.cycle) is DirectExchange
+
+    run(work())
+
+
+@pytest.mark.parametrize("count", [30, 31])
+def test_a_head_with_many_fields_is_not_kept(count: int) -> None:
+    raw = call(b"x", *(f"A{number}: b" for number in range(count)))
+    assert (head_of(raw, Target("/a", b"/a", b""), None) is None) == (count + 2 > MOST_FIELDS)
+
+
+def test_a_pipelined_request_sees_no_variables_of_the_one_before(run: Any) -> None:
+    """Of several users behind one proxy, none may be taken for another."""
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body = user.get().encode()
+        user.set(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def work() -> None:
+        raw = [call(b"", target="/alice"), call(b"", target="/bob"), call(b"", target="/carol")]
+        assert (await Connection(app).ask(*raw)).count(b"\r\n\r\nnobody") == 3
+
+    run(work())

@@ -132,6 +132,10 @@ class TimedConnection(Protocol):
         """Address of the client."""
         ...
 
+    def forget_request(self) -> RequestCycle | None:
+        """Forget all but the state of its newest request, which is answered; return what stands for it."""
+        ...
+
     def time_out(self, setting: str) -> None:
         """Refuse an incomplete request with 408, or close a connection without one.
 
@@ -316,6 +320,8 @@ class Sweep:
     def _check_idle(self, connection: TimedConnection, progress: ConnectionProgress, _: float) -> float:
         if self.clock - progress.since >= self.limits.idle_timeout:
             connection.transport.close()
+        elif type(connection.cycle) is not RequestCycle:
+            progress.cycle = connection.forget_request()
         return progress.since + self.limits.idle_timeout
 
     # ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ one, answers by way of ASGI (`asgi_cycle.py`).
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from enfilade.serving.observation.current import current_record
 from enfilade.transports.exchange import DisconnectedError, Headers, HttpExchange
@@ -41,11 +41,10 @@ class DirectEndpoint(Protocol):
         ...
 
 
-@runtime_checkable
 class DirectApplication(Protocol):
     """An application that can serve its endpoint without ASGI."""
 
-    def direct(self, path: str) -> DirectEndpoint | None:
+    def direct_endpoint(self, path: str) -> DirectEndpoint | None:
         """Return what serves requests for a path; None if they have to go through the application."""
         ...
 

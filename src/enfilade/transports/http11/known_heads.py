@@ -6,8 +6,8 @@ is plain (`HttpProtocol.on_headers_complete`): no transfer coding, no upgrade, n
 proxy has added, and the connection stays open. Then the same bytes are the same request, if they are in front of
 a body that is complete, and nothing has come behind that.
 
-Easy to get wrong: what is kept. Heads have credentials, so a connection keeps its own, and they end with it. It
-keeps a few, and none that is long.
+Easy to get wrong: what is kept. Heads have credentials, so a connection keeps its own. It keeps a few, none that
+is long, and none once it is idle (`Sweep._check_idle`).
 """
 
 import re
@@ -19,6 +19,8 @@ from enfilade.transports.http11.request_cycle import Target
 MOST_KEPT: Final = 4
 #: Bytes of the longest that is kept.
 LONGEST_KEPT: Final = 2048
+#: Headers of the longest that is kept: each takes a hundred bytes beside its own.
+MOST_FIELDS: Final = 32
 
 _END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\n(?:content-length):[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
@@ -80,6 +82,8 @@ def head_of(data: bytes, target: Target, endpoint: Any) -> KnownHead | None:
     if end < len(_END):
         return None
     found = _LENGTH.search(data, 0, end)
+    if data.count(b"\n", 0, end) > MOST_FIELDS + 2:
+        return None
     if found is None or _LENGTH.search(data, found.end() - 2, end) is not None:
         return None
     if int(found[1]) != len(data) - end:

@@ -32,6 +32,8 @@ import enum
 import inspect
 import logging
 import time
+from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, Final
 
 import httptools
@@ -109,6 +111,7 @@ class HttpProtocol(RequestReader):
         "_app",
         "_app_state",
         "_asgi",
+        "_context",
         "_default_head",
         "_direct",
         "_discard_limit",
@@ -148,9 +151,11 @@ class HttpProtocol(RequestReader):
         if type(self._app) is ProxyHeadersMiddleware:  # which does nothing without such headers
             self._plain_app = self._app.app
         self._direct: DirectApplication | None = None
-        if isinstance(self._plain_app, DirectApplication) and not self._root_path and not app_state:
+        # Asked of the class: a wrapper may hand on whatever it is asked for.
+        if hasattr(type(self._plain_app), "direct_endpoint") and not self._root_path and not app_state:
             self._direct = self._plain_app
         self._known_heads: list[KnownHead] | tuple[()] = ()
+        self._context = copy_context()
         self._app_state = app_state
         self._asgi = {"version": config.asgi_version, "spec_version": "2.3"}
         self._limit_concurrency = config.limit_concurrency
@@ -375,7 +380,7 @@ class HttpProtocol(RequestReader):
         """
         target = self._target
         if self._direct is not None and app is self._direct and version == "1.1":
-            endpoint = self._direct.direct(target.path)
+            endpoint = self._direct.direct_endpoint(target.path)
             if endpoint is not None:
                 return DirectExchange(
                     self, method, endpoint=endpoint, target=target, is_plain=is_plain, _headers=headers
@@ -470,9 +475,9 @@ class HttpProtocol(RequestReader):
         if self.transport.is_closing():
             return
         if self._waiting:
-            self._start(self._waiting.popleft())
+            self._outside(self._start, self._waiting.popleft())
             if self._state is _HELD and not self._waiting:
-                self._resume_parsing()  # now, since this request may need the rest of its body
+                self._outside(self._resume_parsing)  # now, since this request may need the rest of its body
             else:
                 self.resume_reading()
             return
@@ -480,7 +485,7 @@ class HttpProtocol(RequestReader):
             if self._refusal is not None:
                 self._write_refusal(self._refusal)
                 return
-            self._resume_parsing()
+            self._outside(self._resume_parsing)
             if self._active is None or not self._active.response_complete:
                 return
         if self.flow.read_paused:
@@ -498,6 +503,10 @@ class HttpProtocol(RequestReader):
         self._active = cycle
         cycle.task = self._loop.create_task(cycle.run())
         self.server_state.tasks.add(cycle.task)
+
+    def _outside(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call what starts requests, which must not see the context variables of the one before them."""
+        self._context.copy().run(call, *arguments)
 
     def _exceeds_concurrency(self, limit: int) -> bool:
         return len(self.server_state.connections) >= limit or len(self.server_state.tasks) >= limit
@@ -614,6 +623,13 @@ class HttpProtocol(RequestReader):
             received: bytes that have arrived.
         """
         return announced is not None and announced - received <= self._discard_limit
+
+    def forget_request(self) -> RequestCycle | None:
+        """Forget the heads that are known, and of the newest request, which is answered, all but its state."""
+        self._known_heads = ()
+        if self.cycle is not None:
+            self.cycle = self._active = self.cycle.without_head()
+        return self.cycle
 
     def time_out(self, setting: str) -> None:
         """Refuse an incomplete request; close a connection on which nothing has arrived.

@@ -139,6 +139,18 @@ class RequestCycle(msgspec.Struct, eq=False):
     _unsent: int = 0  # bytes of the Content-Length that have not been sent
     _head: bytes = b""  # waits for the body
 
+    def without_head(self) -> "RequestCycle":
+        """Return what stands for this request once it is answered."""
+        return RequestCycle(
+            self._connection,
+            self.method,
+            keep_alive=self.keep_alive,
+            more_body=self.more_body,
+            received=self.received,
+            response_started=True,
+            response_complete=True,
+        )
+
     def end_by_close(self) -> None:
         """Send no chunks: a response without length ends with the connection, for HTTP/1.0 (RFC 9112 §6.1)."""
         self._framing = _CLOSE
