@@ -87,6 +87,10 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
             self.head.fields, self.head.verdict = self.fields, self.verdict
         self.head = None
 
+    def _release(self) -> None:
+        if self._headers is not None and self.response_complete:  # else the head is a known one, which is small
+            self._connection.forget_head(self)
+
     # -- the request -------------------------------------------------------------------------------------------
 
     @property

@@ -624,6 +624,13 @@ class HttpProtocol(RequestReader):
         """
         return announced is not None and announced - received <= self._discard_limit
 
+    def forget_head(self, cycle: RequestCycle) -> None:
+        """Keep of a request that is answered only its state: its head may be large, and the connection idle."""
+        if self._active is cycle:
+            self._active = answered = cycle.without_head()
+            if self.cycle is cycle:
+                self.cycle = answered
+
     def forget_request(self) -> RequestCycle | None:
         """Forget the heads that are known, and of the newest request, which is answered, all but its state."""
         self._known_heads = ()

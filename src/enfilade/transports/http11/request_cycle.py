@@ -97,6 +97,10 @@ class ConnectionApi(Protocol):
         """Whether the rest of a body is so small that it can be read and dropped."""
         ...
 
+    def forget_head(self, cycle: "RequestCycle") -> None:
+        """Keep of a request that is answered only its state."""
+        ...
+
     def response_completed(self, keep_alive: bool) -> None:
         """Go on with the next request, or close the connection."""
         ...
@@ -138,6 +142,9 @@ class RequestCycle(msgspec.Struct, eq=False):
     _framing: _Framing = _UNKNOWN
     _unsent: int = 0  # bytes of the Content-Length that have not been sent
     _head: bytes = b""  # waits for the body
+
+    def _release(self) -> None:
+        """Let the connection forget what it does not need of a request that is over."""
 
     def without_head(self) -> "RequestCycle":
         """Return what stands for this request once it is answered."""
@@ -210,6 +217,7 @@ class RequestCycle(msgspec.Struct, eq=False):
                 self.record.close()
             self._connection.server_state.tasks.discard(self.task)
             self.task = None
+            self._release()
 
     def add_body(self, body: bytes) -> int:
         """Buffer a part of the body for the application; return how many bytes are buffered now."""
