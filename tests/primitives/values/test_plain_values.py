@@ -355,7 +355,7 @@ NOT_WRITTEN = [
     *(
         (dict[str, float | None], {"a": None, "b": math.nan}),
         (list[int], None),
-        (dict, {"a": object()}),
+        (dict, {"a": Ellipsis}),
         *((dict[str, str], {0: None}), (list[dict[str, dict[str, str]]], [{-1: {0: None}}])),
     ),
 ]
