@@ -14,7 +14,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
@@ -232,6 +232,7 @@ class Listener:
     Attributes:
         loop: the event loop.
         ended: done when nothing will be delivered any more.
+        since: the number of the last change that was announced before it was attached, if that waits; else 0.
     """
 
     __slots__ = (
@@ -246,6 +247,7 @@ class Listener:
         "ended",
         "loop",
         "owner",
+        "since",
         "timings",
     )
 
@@ -265,6 +267,7 @@ class Listener:
             timings = Timings()
         self.timings = timings
         self.owner = owner
+        self.since = 0
         self._matches = matches
         self._all_changes = all_changes
         self._may_see = may_see
@@ -391,9 +394,21 @@ class _Delivery:
 
     Attributes:
         listeners: those that are attached, in order; changed under the lock of `Changes`.
+        count: how many changes were announced.
     """
 
-    __slots__ = ("_changes", "_debounce", "_is_due", "_lock", "_loop", "_missed", "_rest", "listeners")
+    __slots__ = (
+        "_changes",
+        "_debounce",
+        "_is_due",
+        "_lock",
+        "_loop",
+        "_missed",
+        "_numbers",
+        "_rest",
+        "count",
+        "listeners",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, lock: threading.Lock, debounce: float) -> None:
         self.listeners: dict[Listener, None] = {}
@@ -401,7 +416,9 @@ class _Delivery:
         self._lock = lock
         self._debounce = debounce
         self._changes = PendingChanges()  # it is due, or a timer is set, while there is something
-        self._missed = False
+        self._missed = 0  # the number of the announcement that some may have been missed
+        self._numbers: dict[tuple[str, str | None], int] = {}  # of the last announcements of what waits
+        self.count = 0
         self._rest: Iterator[Listener] | None = None  # those that do not have yet what is delivered now
         self._is_due = False
 
@@ -411,14 +428,21 @@ class _Delivery:
         Args:
             change: None if some may have been missed.
         """
-        is_first = not (self._changes or self._missed)
+        is_first = not self.has_waiting
+        self.count += 1
         if change is None:
-            self._missed = True
+            self._missed = self.count
         else:
             self._changes.add(change)
+            self._numbers[change.method, change.uri] = self.count
         if is_first:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._schedule)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether there are changes that were announced and not delivered."""
+        return bool(self._changes or self._missed)
 
     def _schedule(self) -> None:
         self._loop.call_later(self._debounce, self._start)
@@ -429,18 +453,25 @@ class _Delivery:
             return
         with self._lock:
             changes, missed, listeners = self._changes.take(), self._missed, list(self.listeners)
-            self._missed = False
+            numbers, self._numbers, self._missed = self._numbers, {}, 0
         self._rest = iter(listeners)
-        self._go_on(changes, missed)
+        self._go_on(changes, missed, numbers)
 
-    def _go_on(self, changes: Sequence[Change], missed: bool) -> None:
+    def _go_on(
+        self, changes: Sequence[Change], missed: int, numbers: Mapping[tuple[str, str | None], int]
+    ) -> None:
         """Deliver to listeners for a while, and leave the rest to another turn of the event loop."""
         assert self._rest is not None
-        end = time.perf_counter() + SLICE
+        end, has_missed = time.perf_counter() + SLICE, missed > 0
         for listener in self._rest:
-            listener.take(changes, missed=missed)
+            if listener.since:  # it hears nothing of before it was attached (R-352)
+                since, listener.since = listener.since, 0
+                later = [change for change in changes if numbers[change.method, change.uri] > since]
+                listener.take(later, missed=missed > since)
+            else:
+                listener.take(changes, missed=has_missed)
             if time.perf_counter() > end:
-                self._loop.call_soon(self._go_on, changes, missed)
+                self._loop.call_soon(self._go_on, changes, missed, numbers)
                 return
         self._rest = None
         if self._is_due:
@@ -560,6 +591,7 @@ class Changes:
                 delivery = _Delivery(listener.loop, self._lock, timings.change_debounce)
                 self._deliveries[listener.loop] = delivery
             delivery.listeners[listener] = None
+            listener.since = delivery.count if delivery.has_waiting else 0
             return True
 
     def detach(self, listener: Listener) -> None:
