@@ -22,15 +22,15 @@ from enfilade import Context, MCPApp
 
 @asynccontextmanager
 async def of_the_app(app):
-    print("app begins", flush=True)
+    print("app begins\\n", end="", flush=True)
     yield {"name": "tea"}
-    print("app ends", flush=True)
+    print("app ends\\n", end="", flush=True)
 
 @asynccontextmanager
 async def of_the_host(api):
-    print("host begins", flush=True)
+    print("host begins\\n", end="", flush=True)
     yield {"shelf": 1}
-    print("host ends", flush=True)
+    print("host ends\\n", end="", flush=True)
 
 app = MCPApp("Shop", lifespan=of_the_app)
 
@@ -145,7 +145,7 @@ def test_applications_without_a_lifespan_and_with_one_that_fails(tmp_path: Path)
         assert json.dumps(result["structuredContent"]["result"][1]) == '"tea"'
         server.stop()
     assert [line for line in server.output.splitlines() if line.startswith("app ")] == ["app begins", "app ends"]
-    failing = HOST.replace('print("host begins", flush=True)', 'raise RuntimeError("no shelf")')
+    failing = HOST.replace('print("host begins\\n", end="", flush=True)', 'raise RuntimeError("no shelf")')
     (tmp_path / "failing.py").write_text(failing, encoding="utf-8")
     with (
         pytest.raises(RuntimeError, match="no shelf"),
