@@ -166,11 +166,19 @@ MOST_THREADS: Final = 200
 _NOTHING: Final = 0.1
 
 BARS: Final = (
-    _of_limit("`tools/call`, session-based revisions", 0.75, "calls/enfilade"),
+    _of_limit("`tools/call`, session-based revisions", 0.65, "calls/enfilade"),
     _ratio("the same, and the official SDK at its best", 7.0, "calls/enfilade", "calls/sdk-json", "x"),
     _ratio("the same, and the official SDK by default", 15.0, "calls/enfilade", "calls/sdk-sse", "x"),
-    _of_limit("`tools/call`, stateless revision", 0.75, "stateless/enfilade"),
-    _of_limit("5 typed arguments, structured output", 0.50, "calls/enfilade-order"),
+    _of_limit("`tools/call`, stateless revision", 0.65, "stateless/enfilade"),
+    _ratio("as an ASGI app on uvicorn, and a bare one", 0.85, "calls/enfilade-asgi", "calls/limit-uvicorn", "x"),
+    Bar(
+        what="512 connections, and 8",
+        bound=1.2,
+        rows=("connections/enfilade-512", "connections/enfilade-8"),
+        unit="x",
+        by_cpu=lambda results: results.compared("connections/enfilade-8", "connections/enfilade-512", by_cpu),
+        at_most=True,
+    ),
     _ratio("a sync tool, and the official SDK's", 4.0, "calls/enfilade-sync", "calls/sdk-sync", "x"),
     _more("a plain `def` tool, over an `async def` one", 30, "calls/enfilade-sync"),
     _more("models of pydantic, there and back, over a text", 35, "calls/enfilade-order"),
@@ -187,7 +195,6 @@ BARS: Final = (
     _observed("a line of JSON for each call, and none", 1.12, "enfilade-log-json-every-line"),
     _observed("metrics for Prometheus, and none", 1.05, "enfilade-metrics"),
     _observed("traces of all calls, and none", 1.25, "enfilade-traces"),
-    _of_limit("one progress report, then the result", 0.60, "step/enfilade"),
     _of_change("a change to 500 listeners, for each", 30, "change/enfilade"),
     _of_change("a change to 5,000 listeners, for each", 30, "change/enfilade-5000"),
     _of_change("a change to 500 listeners over Redis, for each", 40, "change/enfilade-redis"),
@@ -204,7 +211,7 @@ BARS: Final = (
         by_cpu=_scaled("progress/enfilade", lambda mine: 1e6 / mine["cpu"] * MANY),
         digits=0,
     ),
-    _of_limit("`initialize` and `notifications/initialized`", 0.60, "handshake/enfilade"),
+    _of_limit("`initialize` and `notifications/initialized`", 0.40, "handshake/enfilade"),
     _of_limit("a text of 1 MiB, there and back", 0.80, "mib/enfilade"),
     Bar(
         what="the same, of the server",
@@ -226,7 +233,7 @@ BARS: Final = (
     _used(f"{TOOLS:,} tools: first page of the list", 300, "many/enfilade", " ms", "list_ms", digits=1),
     Bar(
         what="2 workers on 2 cores, and 1",
-        bound=1.6,
+        bound=1.85,
         rows=("workers/enfilade", "workers/enfilade-2-workers"),
         unit="x",
         by_cpu=lambda results: results.compared(

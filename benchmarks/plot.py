@@ -34,8 +34,8 @@ _STYLE: Final = """
 
 #: Row → what it is called, and how it is coloured.
 _SERVERS: Final = {
-    "calls/limit-protocol": ("limit without ASGI", "limit"),
-    "calls/limit-uvicorn": ("limit on uvicorn", "limit"),
+    "calls/limit-protocol": ("the limit", "limit"),
+    "calls/limit-uvicorn": ("bare app on uvicorn", "limit"),
     "calls/enfilade": ("Enfilade, session-based revisions", "ours"),
     "stateless/enfilade": ("Enfilade, stateless revision", "ours"),
     "calls/enfilade-redis": ("Enfilade, state in Redis", "ours"),
@@ -78,7 +78,7 @@ def write_plot(path: Path, results: Results) -> None:
         f'<rect class="ground" width="{_WIDTH}" height="{height}" rx="8"/>',
         f'<rect class="frame" x=".5" y=".5" width="{_WIDTH - 1}" height="{height - 1}" rx="8"/>',
         *_chart("tools/call: calls for each second of server CPU", "more is better", calls, 20),
-        *_chart("Enfilade as a share of the limit on uvicorn, by server CPU", "dashed: the bar", shares, top),
+        *_chart("Enfilade as a share of the limit, by server CPU", "dashed: the bar", shares, top),
         "</svg>",
     ]
     path.write_text("\n".join(parts) + "\n", encoding="utf-8")

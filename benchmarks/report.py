@@ -82,6 +82,7 @@ _WORKERS: Final[tuple[Sequence[str], Cells]] = (
 )
 #: What the tables of groups have for columns, where it is not calls.
 _COLUMNS: Final = {
+    "connections": _WORKERS,
     "workers": _WORKERS,
     "idle": (("KiB a session", "KiB a GET stream"), _cells(("session", 2), ("stream", 1))),
     "change": (("server CPU, µs a listener",), _cells(("cpu", 1))),

@@ -16,7 +16,8 @@ from environments import python_of
 from works import Work
 
 SERVERS: Final = Path(__file__).resolve().parent / "servers"
-LIMIT: Final = "limit-uvicorn"
+LIMIT: Final = "limit-protocol"
+WEB_SERVER: Final = "limit-uvicorn"
 TOOLS: Final = 2_000  # of a server with many
 
 Command = tuple[str, ...]
@@ -32,6 +33,9 @@ _LIMIT_UVICORN: Final = (
     *("--log-level", "warning", "--no-access-log"),
 )
 _LIMIT_PROTOCOL: Final = _script(sys.executable, "limit_protocol.py", "{port}")
+_ENFILADE_ON_UVICORN: Final = tuple(
+    part.replace("limit_uvicorn:app", "enfilade_server:app").replace("off", "on") for part in _LIMIT_UVICORN
+)
 _ENFILADE: Final = (
     *(str(Path(sys.executable).with_name("enfilade")), "run", str(SERVERS / "enfilade_server.py")),
     *("--transport", "http", "--port", "{port}", "--log-level", "warning"),
@@ -85,6 +89,7 @@ GROUPS: Final = {
     "handshake": "`initialize` and `notifications/initialized`",
     "mib": "a text of 1 MiB, there and back",
     "blocking": f"a plain `def` tool that blocks for {works.BLOCKED:g} s, {works.BLOCK.connections} callers",
+    "connections": "`tools/call` at 8 and at 512 connections",
     "workers": "1 and 2 workers, at 32 connections",
     "idle": "memory of what only waits",
     "import": "`import`, over bare Python",
@@ -96,8 +101,8 @@ GROUPS: Final = {
 
 def _limits(group: str, work: Work | None) -> list[Row]:
     return [
-        Row(group=group, server=LIMIT, command=_LIMIT_UVICORN, work=work),
-        Row(group=group, server="limit-protocol", command=_LIMIT_PROTOCOL, work=work),
+        Row(group=group, server=LIMIT, command=_LIMIT_PROTOCOL, work=work),
+        Row(group=group, server=WEB_SERVER, command=_LIMIT_UVICORN, work=work),
     ]
 
 
@@ -125,7 +130,7 @@ def _imports() -> Iterator[Row]:
     """Yield one row for each library: what a program that uses it says first."""
     python = sys.executable
     for server, who, peer, statement in (
-        (LIMIT, python, None, "import httptools, msgspec, uvicorn, uvloop"),
+        (WEB_SERVER, python, None, "import httptools, msgspec, uvicorn, uvloop"),
         ("enfilade", python, None, "import enfilade"),
         ("sdk", python_of("sdk"), "sdk", "from mcp.server.mcpserver import MCPServer"),
         ("fastmcp", python_of("fastmcp"), "fastmcp", "from fastmcp import FastMCP"),
@@ -173,6 +178,7 @@ def _rows() -> Iterator[Row]:
     echo, redis = works.ECHO, {"ENFILADE_STORE": "{redis}"}
     yield from _limits("calls", echo)
     yield _enfilade("calls", "enfilade", echo)
+    yield Row(group="calls", server="enfilade-asgi", command=_ENFILADE_ON_UVICORN, work=echo)
     yield _enfilade("calls", "enfilade-authorized", works.ECHO_AUTHORIZED)
     yield _enfilade("calls", "enfilade-100-tools", echo, BENCH_OTHERS="99")
     yield _enfilade("calls", "enfilade-redis", echo, **redis)
@@ -211,6 +217,9 @@ def _rows() -> Iterator[Row]:
         yield _fastmcp(group, "fastmcp", work, _JSON)
 
     yield _enfilade("blocking", "enfilade", works.BLOCK)
+
+    yield _enfilade("connections", "enfilade-8", works.ECHO_AT_8)
+    yield _enfilade("connections", "enfilade-512", works.ECHO_AT_512)
 
     yield _enfilade("workers", "enfilade", works.ECHO_AT_32)
     yield _enfilade("workers", "enfilade-2-workers", works.ECHO_AT_32, "--workers", "2")

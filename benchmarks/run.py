@@ -34,13 +34,13 @@ PAGE: Final = ROOT / "docs" / "performance.md"
 PLOT: Final = ROOT / "docs" / "performance.svg"
 SAVED: Final = BENCH / "results.json"
 _QUICK: Final = (
-    "calls/limit-uvicorn",
+    "calls/limit-protocol",
     "calls/enfilade",
     "calls/enfilade-authorized",
     "calls/enfilade-order",
-    "stateless/limit-uvicorn",
+    "stateless/limit-protocol",
     "stateless/enfilade",
-    "step/limit-uvicorn",
+    "step/limit-protocol",
     "step/enfilade",
 )
 _BUSY: Final = 0.5  # load average from which on somebody else is at work here

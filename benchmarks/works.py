@@ -75,7 +75,9 @@ _CUSTOMER: Final = {"name": "Ada Lovelace", "email": "ada@example.com", "city": 
 _RECEIPT: Final = {"customer": _CUSTOMER, "item": "tea", "quantity": 3, "total": 12.75, "express": True}
 
 ECHO: Final = _echo("hello from the load generator")
+ECHO_AT_8: Final = replace(ECHO, connections=8)
 ECHO_AT_32: Final = replace(ECHO, connections=32)
+ECHO_AT_512: Final = replace(ECHO, connections=512)
 ECHO_SYNC: Final = replace(ECHO, tool="echo_sync")
 BLOCKED: Final = 0.1  # seconds
 BLOCK: Final = Work(
