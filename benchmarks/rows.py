@@ -27,15 +27,17 @@ def _script(python: str, name: str, *arguments: str) -> Command:
     return (python, str(SERVERS / name), *arguments)
 
 
-_LIMIT_UVICORN: Final = (
-    *(sys.executable, "-m", "uvicorn", "limit_uvicorn:app", "--app-dir", str(SERVERS), "--port", "{port}"),
-    *("--loop", "uvloop", "--http", "httptools", "--lifespan", "off", "--no-server-header"),
-    *("--log-level", "warning", "--no-access-log"),
-)
+def _on_uvicorn(app: str, lifespan: str) -> Command:
+    return (
+        *(sys.executable, "-m", "uvicorn", app, "--app-dir", str(SERVERS), "--port", "{port}"),
+        *("--loop", "uvloop", "--http", "httptools", "--lifespan", lifespan, "--no-server-header"),
+        *("--log-level", "warning", "--no-access-log"),
+    )
+
+
+_LIMIT_UVICORN: Final = _on_uvicorn("limit_uvicorn:app", "off")
+_ENFILADE_ON_UVICORN: Final = _on_uvicorn("enfilade_server:app", "on")
 _LIMIT_PROTOCOL: Final = _script(sys.executable, "limit_protocol.py", "{port}")
-_ENFILADE_ON_UVICORN: Final = tuple(
-    part.replace("limit_uvicorn:app", "enfilade_server:app").replace("off", "on") for part in _LIMIT_UVICORN
-)
 _ENFILADE: Final = (
     *(str(Path(sys.executable).with_name("enfilade")), "run", str(SERVERS / "enfilade_server.py")),
     *("--transport", "http", "--port", "{port}", "--log-level", "warning"),
