@@ -27,9 +27,9 @@ from support.servers.processes import ServerProcess, python_command
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without asking them")
 
-# The honest clients share this process with 40 threads: between two calls of one, between its connect and its head,
-# or between that and its body, a busy machine may let half a second pass. So the limits that would end an honest
-# client are longer.
+# The honest clients share this process with 40 threads: between two calls of one, between its connect and its
+# head, or between that and its body, a busy machine may let half a second pass. So the limits that would end an
+# honest client are longer.
 LIMITS = {
     "ENFILADE_HEADER_TIMEOUT": "2",
     "ENFILADE_BODY_TIMEOUT": "1",
