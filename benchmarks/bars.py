@@ -86,7 +86,7 @@ def _observed(what: str, most: float, server: str) -> Bar:
 
 
 def _more(what: str, most: float, row: str) -> Bar:
-    """Return the bar of what a call may cost beyond one of a tool that returns its text, in processor time."""
+    """Return the bar of what a call may cost beyond one of a tool that returns its text, in server CPU."""
     return Bar(
         what=what,
         bound=most,
@@ -142,20 +142,6 @@ def _of_change(what: str, most: float, row: str) -> Bar:
     )
 
 
-def _over_a_call(what: str, most: float, row: str) -> Bar:
-    """Return the bar of what a call costs more, in server CPU, than a plain one."""
-    plain = "calls/enfilade"
-    return Bar(
-        what=what,
-        bound=most,
-        rows=(row, plain),
-        unit=" µs",
-        by_cpu=lambda results: results.compared(row, plain, lambda mine, call: mine["cpu"] - call["cpu"]),
-        at_most=True,
-        digits=1,
-    )
-
-
 def _scaled(row: str, figure: Callable[[Figures], float]) -> Reading:
     return lambda results: results.compared(row, row, lambda mine, _: figure(mine))
 
@@ -199,9 +185,9 @@ BARS: Final = (
     _of_change("a change to 5,000 listeners, for each", 30, "change/enfilade-5000"),
     _of_change("a change to 500 listeners over Redis, for each", 40, "change/enfilade-redis"),
     _of_change("a change to 5,000 listeners over Redis, for each", 40, "change/enfilade-redis-5000"),
-    _over_a_call("a progress report, over a plain call", 50, "step/enfilade"),
-    _over_a_call("the same with SQLite", 170, "step/enfilade-sqlite"),
-    _over_a_call("the same with Redis", 220, "step/enfilade-redis"),
+    _more("a progress report, over a plain call", 50, "step/enfilade"),
+    _more("the same with SQLite", 170, "step/enfilade-sqlite"),
+    _more("the same with Redis", 220, "step/enfilade-redis"),
     Bar(
         what=f"{MANY:,} progress reports a call, none lost",
         bound=200_000,

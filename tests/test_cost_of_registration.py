@@ -13,12 +13,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
 from enfilade import MCPApp
+from support.counting import instruction_tracer
 
 BASELINE = Path(__file__).with_name("cost_of_registration.json")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -62,14 +62,8 @@ def counted_here(count: int, turns: int) -> Cost:
     app.tool(first)
     counted: Counter[str] = Counter()
 
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        if event in ("call", "opcode"):
-            counted["functions" if event == "call" else "instructions"] += 1
-        return trace
-
     gc.disable()
-    sys.settrace(trace)
+    sys.settrace(instruction_tracer(counted))
     for function in others:
         app.tool(function)
         if turns:

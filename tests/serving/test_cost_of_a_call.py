@@ -6,12 +6,11 @@ to get wrong: a number that falls is good news, but the baseline has to follow, 
 """
 
 import asyncio
-import contextlib
 import gc
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from enfilade import Context, MCPApp
 from enfilade.auth import ResourceServer
 from enfilade.testing import Issuer
 from enfilade.transports.http11.protocol import HttpProtocol
+from support.counting import Socket, instruction_tracer, no_garbage
 from support.http_client.asgi_calls import AsgiClient
 from support.http_client.connection import BOTH, modern_headers, request_of, stateless_meta
 
@@ -141,23 +141,6 @@ class Wire:
         await self._app(self._scope, self.receive, self.send)
 
 
-class Socket(asyncio.Transport):
-    """The client's end of a connection, which reads at once."""
-
-    def __init__(self) -> None:
-        super().__init__({"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.1", 40000)})
-        self.sent = b""
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.sent += data
-
-    def is_closing(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-
 class HttpWire(Wire):
     """The same request as bytes of a connection that is kept alive."""
 
@@ -197,18 +180,6 @@ async def wire_of(call: Call, kind: type[Wire] = Wire) -> Wire:
     return wire
 
 
-@contextlib.contextmanager
-def no_garbage() -> Iterator[None]:
-    """Keep out what other tests left: to free it runs code, and may free the last reference to something else."""
-    while gc.collect():
-        pass
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 async def cost_of(name: str, extra: Callable[[], object] | None = None) -> Cost:
     """Return what one call costs.
 
@@ -219,17 +190,11 @@ async def cost_of(name: str, extra: Callable[[], object] | None = None) -> Cost:
     wire = await wire_of(CALLS[name.removesuffix(OVER_HTTP)], HttpWire if over_http else Wire)
     counted: Counter[str] = Counter()
 
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        if event in ("call", "opcode"):
-            counted["functions" if event == "call" else "instructions"] += 1
-        return trace
-
     def profile(frame: FrameType, event: str, argument: Any) -> None:
         if event == "c_call":
             counted["built-in functions"] += 1
 
-    for start, watch in ((sys.settrace, trace), (sys.setprofile, profile)):
+    for start, watch in ((sys.settrace, instruction_tracer(counted)), (sys.setprofile, profile)):
         before = sys.gettrace() if start is sys.settrace else sys.getprofile()
         with no_garbage():
             start(watch)  # type: ignore[arg-type]  # each gets its own

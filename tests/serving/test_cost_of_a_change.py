@@ -22,6 +22,7 @@ import enfilade
 from enfilade import MCPApp
 from enfilade.serving import subscriptions
 from enfilade.transports.http11.protocol import HttpProtocol
+from support.counting import Socket
 from support.http_client.connection import INITIALIZE, modern_headers, request_of, stateless_meta
 
 BASELINE = Path(__file__).with_name("cost_of_a_change.json")
@@ -35,26 +36,6 @@ PACKAGE, EXTRA = str(Path(enfilade.__file__).parent), "extra"
 
 CHANGE = b'"notifications/tools/list_changed"'
 KINDS = ["session", "stateless"]
-
-
-class Socket(asyncio.Transport):
-    """The client's end of a connection, which reads at once."""
-
-    def __init__(self) -> None:
-        super().__init__({"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.1", 40000)})
-        self.sent = b""
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.sent += data
-
-    def close(self) -> None:
-        pass
-
-    def is_closing(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
 
 
 class Streams:

@@ -100,7 +100,7 @@ class ResourceAuthenticator:
         if self._key_headers:
             _hide(request, self._key_names)
         header = fields.get(b"authorization")
-        if header is None or request.scope.get("query_string"):
+        if header is None or request.query:
             return None
         known = self._known.current(header)
         return known.principal if known is not None and known.is_free else None
@@ -134,7 +134,7 @@ class ResourceAuthenticator:
             ServerUnavailableError: it cannot be checked at present.
         """
         header = fields.get(b"authorization")
-        query: bytes = exchange.scope.get("query_string") or b""
+        query = exchange.query
         if query:
             _check_query(query)
         if header is None:

@@ -57,7 +57,7 @@ class _Package(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
         is_submodule = value is sys.modules.get(f"{self.__name__}.{name}")  # set by the import system
         if is_submodule and name == _COMMAND_LINE:
-            _run(self)  # which sets that name to the command
+            _run(self, _Package)  # which sets that name to the command
             return
         if not is_submodule:
             _load(self)  # first, or the file would overwrite the value later
@@ -73,22 +73,22 @@ def _load(package: ModuleType) -> None:
     if not _Package._is_running:
         with contextlib.suppress(ImportError):  # running the file raises the error
             importlib.import_module(f"{package.__name__}.{_COMMAND_LINE}")
-    _run(package)
+    _run(package, _Package)
 
 
-def _run(package: ModuleType) -> None:
-    """Run the package's own file, once."""
-    with _Package._lock:
-        if type(package) is not _Package or _Package._is_running:
+def _run(module: ModuleType, kind: "type[_Package | _Deferred]") -> None:
+    """Run the file of a module that is of a kind which waits for it, once."""
+    with kind._lock:
+        if type(module) is not kind or kind._is_running:
             return
-        _Package._is_running = True
+        kind._is_running = True
         try:
-            assert package.__spec__ is not None
-            assert package.__spec__.loader is not None
-            package.__spec__.loader.exec_module(package)
-            object.__setattr__(package, "__class__", ModuleType)
+            assert module.__spec__ is not None
+            assert module.__spec__.loader is not None
+            module.__spec__.loader.exec_module(module)
+            object.__setattr__(module, "__class__", ModuleType)
         finally:
-            _Package._is_running = False
+            kind._is_running = False
 
 
 class _Loader(Loader):
@@ -139,27 +139,12 @@ class _Deferred(ModuleType):
 
     def __getattribute__(self, name: str) -> Any:
         if name in {"__dict__", "__class__"}:  # as `vars()`, `dir()` and `isinstance()` read
-            _complete(self)
+            _run(self, _Deferred)
         return ModuleType.__getattribute__(self, name)
 
     def __getattr__(self, name: str) -> Any:
-        _complete(self)
+        _run(self, _Deferred)
         return ModuleType.__getattribute__(self, name)
-
-
-def _complete(module: ModuleType) -> None:
-    """Run the file of a module, once."""
-    with _Deferred._lock:
-        if type(module) is not _Deferred or _Deferred._is_running:
-            return
-        _Deferred._is_running = True
-        try:
-            assert module.__spec__ is not None
-            assert module.__spec__.loader is not None
-            module.__spec__.loader.exec_module(module)
-            object.__setattr__(module, "__class__", ModuleType)
-        finally:
-            _Deferred._is_running = False
 
 
 def _defer(name: str) -> None:

@@ -404,7 +404,7 @@ class RequestRecord(msgspec.Struct, eq=False):
                 trace = parse_traceparent(meta.traceparent, meta.tracestate)
                 if trace is not None:
                     return trace
-        if not self.has_trace_headers or (traceparent := self._field(b"traceparent")) is None:
+        if (traceparent := self._field(b"traceparent")) is None:
             return None
         state = self._field(b"tracestate") or b""
         return parse_traceparent(traceparent.decode("latin-1"), state.decode("latin-1"))
