@@ -154,6 +154,9 @@ class TestTokens:
         inside = Http(http.port, f"/mcp?access_token={issuer.token('ada', scopes=['notes:read'])}")
         assert refused(inside.modern("tools/list"), 401)
         assert refused(inside.modern("tools/list", authorization=bearer()), 401)
+        known = bearer()
+        assert http.modern("tools/list", authorization=known).status == 200
+        assert refused(inside.modern("tools/list", authorization=known), 401)  # although it was verified
 
     @pytest.mark.parametrize(
         ("query", "status"),
