@@ -584,8 +584,9 @@ class MCPApp(Registration):
     def direct_endpoint(self, path: str) -> Endpoint | None:
         """Return what serves requests for a path without ASGI in between; None if there has to be.
 
-        A server of this package asks for each request. What `__call__` does for the endpoint is done here, so a
-        subclass or a tool that has replaced `__call__` is always asked.
+        A server of this package asks for each request whose head it does not know. What `__call__` does for the
+        endpoint is done here, so one that a subclass has, or that has replaced it, is called; if it is replaced
+        while the server runs, a connection in use may go past it until it is idle for a second.
         """
         if path != self.settings.path or self._outer is not None or not self._lifespan.belongs_here():
             return None
