@@ -95,7 +95,7 @@ async def test_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await statuses(app, token) == [200]
     authenticator, fields = app.authenticator, {b"authorization": f"Bearer {token}".encode()}
     assert authenticator is not None
-    request: Any = SimpleNamespace(scope={})
+    request: Any = SimpleNamespace(scope={}, query=b"")
     clock.now += 63
     known = authenticator.known(request, fields)
     assert known is not None

@@ -134,8 +134,12 @@ def test_a_tool_needs_another_scope(
 
 
 def test_a_token_expires(clients: Clients, provider: OidcProvider, url: str) -> None:
-    """B10, R-603: each client gets a new one, and its session goes on. They wait together."""
-    provider.configure(lifetime=LIFETIME)
+    """B10, R-603: each client gets a new one, and its session goes on. They wait together.
+
+    The TypeScript client 1.x asks with one refresh token for its stream, which ends with the token, and for the
+    call beside it, so refresh tokens may be used twice here.
+    """
+    provider.configure(lifetime=LIFETIME, rotate=False)
     with tooling.or_skip():
         connections = {client: clients.connect(client, url) for client in CLIENTS if client.command()}
     before = {client: connection.call("whoami") for client, connection in connections.items()}

@@ -69,7 +69,7 @@ function makeProvider(issuer, keys) {
     scopes: ["openid", "offline_access", ...settings.scopes],
     cookies: { keys: [COOKIE_KEY] },
     pkce: { required: () => true },
-    rotateRefreshToken: true,
+    rotateRefreshToken: () => settings.rotate,
     issueRefreshToken: async (_, client) => client.grantTypeAllowed("refresh_token"),
     findAccount: async (_, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
     interactions: { url: async (_, interaction) => `/interaction/${interaction.uid}` },

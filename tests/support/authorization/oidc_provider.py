@@ -57,6 +57,7 @@ class OidcProvider:
             "format": "jwt",
             "algorithm": "RS256",
             "lifetime": 3600,
+            "rotate": True,
             "user": "ada",
             "deny": False,
             "documents": {},
@@ -139,8 +140,9 @@ class OidcProvider:
 
         Args:
             settings: `format` of access tokens (`jwt`, `opaque`), their `algorithm` (`RS256`, `ES256`, `EdDSA`)
-                and `lifetime` in seconds, the `user` who logs in, `deny` for a user who refuses, `resources`,
-                `scopes`, and `documents`: Client ID Metadata Documents by URL, which are all that it can fetch.
+                and `lifetime` in seconds, whether refresh tokens `rotate`, the `user` who logs in, `deny` for
+                a user who refuses, `resources`, `scopes`, and `documents`: Client ID Metadata Documents by URL,
+                which are all that it can fetch.
         """
         unknown = settings.keys() - self._initial.keys()
         if unknown:
