@@ -8,24 +8,17 @@ So the counting has a process of its own.
 
 import gc
 import json
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from enfilade import MCPApp
-from support.counting import instruction_tracer
+from support.counting import Cost, baseline_of, excess, instruction_tracer, run_alone, write_baseline
 
 BASELINE = Path(__file__).with_name("cost_of_registration.json")
-VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-TOLERANCE = 0.02
 COUNT = 500
-
-Cost = dict[str, float]
 
 SOURCE = '''
 def find_orders_{number}(
@@ -79,31 +72,13 @@ def run_loop(turns: int) -> None:
 
 def cost_of_registration(count: int, turns: int = 0) -> Cost:
     """Return what `counted_here` returns in a process of its own."""
-    command = [sys.executable, __file__, str(count), str(turns)]
-    done = subprocess.run(command, capture_output=True, check=True)
-    cost: Cost = json.loads(done.stdout)
+    cost: Cost = run_alone(__file__, str(count), str(turns))
     return cost
-
-
-def excess(cost: Cost, allowed: Cost) -> list[str]:
-    """Return what costs more than it may, or so much less that the baseline is out of date."""
-    return [
-        f"{what}: {cost[what]:g} instead of {allowed[what]:g}"
-        for what in allowed
-        if abs(cost[what] - allowed[what]) > TOLERANCE * allowed[what]
-    ]
-
-
-def allowed() -> Cost:
-    baseline: dict[str, Cost] = json.loads(BASELINE.read_text())
-    if VERSION not in baseline:
-        pytest.skip(f"there is no baseline for Python {VERSION}")
-    return baseline[VERSION]
 
 
 def test_a_tool_costs_what_it_did() -> None:
     """Where this fails for good reasons, the docstring above says how to write the baseline anew."""
-    assert excess(cost_of_registration(COUNT), allowed()) == []
+    assert excess(cost_of_registration(COUNT), baseline_of(BASELINE)) == []
 
 
 def test_each_tool_costs_the_same() -> None:
@@ -114,17 +89,16 @@ def test_each_tool_costs_the_same() -> None:
 
 def test_three_in_a_hundred_show() -> None:
     with_loop, without = (cost_of_registration(10, turns)["instructions"] for turns in (100, 0))
-    turns = round(allowed()["instructions"] * 0.03 / ((with_loop - without) / 100))
-    assert excess(cost_of_registration(COUNT, turns), allowed()) != []
+    turns = round(baseline_of(BASELINE)["instructions"] * 0.03 / ((with_loop - without) / 100))
+    assert excess(cost_of_registration(COUNT, turns), baseline_of(BASELINE)) != []
 
 
 def main(*arguments: str) -> None:
     if arguments:
         print(json.dumps(counted_here(*map(int, arguments))))
         return
-    known = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
-    known[VERSION] = {what: round(number, 1) for what, number in cost_of_registration(COUNT).items()}
-    BASELINE.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n")
+    cost = cost_of_registration(COUNT)
+    write_baseline(BASELINE, {what: round(number, 1) for what, number in cost.items()})
 
 
 if __name__ == "__main__":
