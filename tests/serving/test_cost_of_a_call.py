@@ -109,7 +109,7 @@ class Call(NamedTuple):
     authorized: bool = False
 
     def app(self) -> MCPApp:
-        """Return the app that answers it: a new one for `initialize`, as an app caches a number of sessions only."""
+        """Return the app that answers it: a new one for `initialize`, as an app caches only so many sessions."""
         if self.tool == "initialize":
             return MCPApp("cost")
         return protected_app if self.authorized else app
