@@ -11,7 +11,8 @@ Its length is no measure for what it costs: four megabytes of text are read in m
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -40,6 +41,7 @@ from enfilade.wire.lifecycle import (
 from enfilade.wire.message import Message, RequestParams, decode_without_nulls
 from enfilade.wire.revision_tables import PARAMS
 from enfilade.wire.revisions import STATELESS, UNSUPPORTED
+from enfilade.wire.tools import CallToolRequestParams
 
 _ANY: Final = msgspec.json.Decoder(RequestParams)
 _META: Final = msgspec.json.Decoder(RequestMeta)
@@ -200,6 +202,42 @@ def parse_message(envelope: Envelope) -> ParsedMessage:
     elif meta is not UNSET:
         message.meta_problem = "params._meta must be an object"
     return message
+
+
+def parse_large_call(body: bytes) -> ParsedMessage | None:
+    """Parse a plain `tools/call` with its envelope in one pass over the body, which is worth it if that is large.
+
+    Returns:
+        What `parse_message` returns for its envelope; None for any other body, which is to be decoded as usual.
+    """
+    try:
+        if not body.isascii():
+            str(body, "utf-8")  # as in `decode`
+        call = _large_call_decoder().decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if call.result is not UNSET or call.error is not UNSET:
+        return None
+    message = ParsedMessage(call.method, call.id, _NO_META, call.params)
+    if call.params.meta is not UNSET:
+        message._read_meta(call.params.meta)
+    return message
+
+
+class _LargeCall(msgspec.Struct, gc=False):
+    """An `Envelope` and what is in it."""
+
+    jsonrpc: Literal["2.0"]
+    id: RequestId
+    method: Literal["tools/call"]
+    params: CallToolRequestParams
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+@cache
+def _large_call_decoder() -> "msgspec.json.Decoder[_LargeCall]":
+    return msgspec.json.Decoder(_LargeCall)
 
 
 def unsupported(requested: str) -> RpcError:

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 
 from enfilade import MCPApp
 from enfilade.transports.message_connection import Connection
-from enfilade.transports.request_parsing import check_values
-from enfilade.wire.jsonrpc import RpcError
+from enfilade.transports.request_parsing import check_values, parse_large_call, parse_message
+from enfilade.wire.jsonrpc import Envelope, RpcError, decode
 from support.http_client.asgi_calls import AsgiClient, AsgiReply
 from support.http_client.connection import BOTH, request_of
 
@@ -283,3 +283,54 @@ def test_over_a_pipe_as_well() -> None:
     refused, pong = map(json.loads, asyncio.run(main()))
     assert (refused["id"], refused["error"]["code"]) == ("mine", -32600)
     assert pong["result"] == {}
+
+
+CALL: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+NAMED: dict[str, Any] = {"name": "length", "arguments": {"text": "é\n" * 50}}
+
+
+class TestInOnePass:
+    """What is read in one pass is what the usual way makes of it; all else is left to that."""
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {**CALL, "params": NAMED},
+            {**CALL, "id": "1", "params": {"name": "x"}, "more": [1]},
+            {**CALL, "params": {**NAMED, "_meta": {"progressToken": 7, "own": None}}},
+            {**CALL, "params": {**NAMED, "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}},
+            {**CALL, "params": {**NAMED, "_meta": {"progressToken": []}}},
+            {**CALL, "params": {**NAMED, "_meta": 1}},
+            {**CALL, "params": {**NAMED, "inputResponses": {"a": {"b": 1}}, "requestState": "s"}},
+        ],
+        ids=["plain", "more-members", "meta", "a-claim", "wrong-meta", "meta-that-is-no-object", "a-retry"],
+    )
+    def test_calls(self, message: dict[str, Any]) -> None:
+        body = json.dumps(message, ensure_ascii=False).encode()
+        envelope = decode(body)
+        assert isinstance(envelope, Envelope)
+        assert parse_large_call(body) == parse_message(envelope)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            json.dumps({**CALL, "method": "tools/list", "params": {}}),
+            json.dumps({key: value for key, value in CALL.items() if key != "id"} | {"params": NAMED}),
+            json.dumps({**CALL, "params": {**NAMED, "task": None}}),
+            json.dumps({**CALL, "params": {"arguments": {}}}),
+            json.dumps({**CALL, "params": None}),
+            json.dumps({**CALL, "params": NAMED, "result": {}}),
+            json.dumps({**CALL, "params": NAMED, "jsonrpc": "1.0"}),
+            json.dumps([{**CALL, "params": NAMED}]),
+            "\ufeff" + json.dumps({**CALL, "params": NAMED}),
+            json.dumps({**CALL, "params": NAMED})[:-1],
+            json.dumps({**CALL, "params": {"name": "x", "a": "a"}}).encode().replace(b'"a"}', b'"\xff"}'),
+            json.dumps({**CALL, "params": {"name": "x", "a": 0}}).replace("0", "[" * 9_999 + "]" * 9_999),
+        ],
+        ids=[
+            *("another-method", "a-notification", "null", "no-name", "no-params", "a-result", "another-version"),
+            *("a-batch", "a-byte-order-mark", "cut", "no-utf-8", "too-deep"),
+        ],
+    )  # fmt: skip
+    def test_others(self, body: str | bytes) -> None:
+        assert parse_large_call(body if isinstance(body, bytes) else body.encode()) is None

@@ -27,7 +27,12 @@ from enfilade.transports.http.request_checks import BodyReader, HeaderVerdict, U
 from enfilade.transports.http.response import PostResponse, send_empty
 from enfilade.transports.http.sessions import Session, Sessions
 from enfilade.transports.refusal_log import log_refusal
-from enfilade.transports.request_parsing import ParsedMessage, parse_message
+from enfilade.transports.request_parsing import (
+    LARGE_MESSAGE,
+    ParsedMessage,
+    parse_large_call,
+    parse_message,
+)
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
@@ -108,13 +113,16 @@ class Post(msgspec.Struct, eq=False):
             take, bodies = self.exchange.whole_body, self.services.bodies
             if take is None or b"content-encoding" in self.fields or (body := take(bodies.plain)) is None:
                 body = await bodies.read(self.fields, self.exchange)
+                if len(body) > LARGE_MESSAGE and (call := parse_large_call(body)) is not None:
+                    await self._message(call)
+                    return
             decoded = decode(body)
             if isinstance(decoded, list):
                 await self._batch(decoded)
             elif decoded.method is UNSET:
                 await self._client_response(decoded)
             else:
-                await self._message(decoded)
+                await self._message(parse_message(decoded))
         except StoreError as failure:
             error = masked(failure, "a request could not be served")
             note_refusal(self.services.dispatcher.observation, error)
@@ -130,23 +138,22 @@ class Post(msgspec.Struct, eq=False):
             note_refusal(self.services.dispatcher.observation, error)
             await response.conclude(status, encode_error(id, error))
 
-    async def _message(self, envelope: Envelope) -> None:
+    async def _message(self, message: ParsedMessage) -> None:
         """Serve a request or take a notification, in the era it belongs to (R-101).
 
         The metadata in its body decides (R-102), also for `initialize` (E-10); the header only without it.
         """
-        message = parse_message(envelope)
         try:
             self.stateless = message.claim or (
-                self.verdict.version in STATELESS and envelope.method != "initialize"
+                self.verdict.version in STATELESS and message.method != "initialize"
             )
-            if envelope.id is UNSET:
+            if message.id is None:
                 await self._notification(message)
                 return
-            self.id = envelope.id
+            self.id = message.id
             if self.stateless:
                 await self._stateless(message)
-            elif envelope.method == "initialize":
+            elif message.method == "initialize":
                 await self._initialize(message)
             else:
                 session = self._known_session()

@@ -16,6 +16,7 @@ that asks for many. So those that have read nothing for a while go first, and af
 """
 
 from collections import deque
+from functools import cache
 from typing import Final
 
 from enfilade.transports.http11.connection_timeouts import Sweep, TimedConnection
@@ -28,6 +29,8 @@ MAX_WAITING_SIZE: Final = 128 * 1024  # bytes of memory that they take
 
 _REQUEST_SIZE: Final = 2048  # bytes of memory for a request with a few headers: its scope and its cycle
 _HEADER_SIZE: Final = 128  # bytes of memory for a header, beside its text
+
+_LARGEST_REUSED: Final = 8 * 1024 * 1024  # bytes of a block that the allocator keeps for the next one
 
 _UNREAD_REASON: Final = "gave up a response that was not read, to make room for others"
 
@@ -180,3 +183,16 @@ class UnreadResponses:
             and clock - progress.stuck_since >= patience
         ]
         return min(stuck)[2] if stuck else next(reversed(self._sizes))
+
+
+@cache
+def reuse_large_blocks() -> None:
+    """Let the allocator of the process keep the memory of large messages for the next ones.
+
+    The malloc of glibc returns large blocks to the system when they are freed, and each page of the next one costs
+    a fault: nearly half of what a call with a MiB costs. Blocks up to the size of the largest that was freed are
+    kept for reuse, and twice that size of unused memory (mallopt(3), M_MMAP_THRESHOLD). So a block is freed here,
+    none of whose pages was ever used. It changes nothing for other allocators, and where `MALLOC_` variables set
+    these limits. It is for the process of `run()`, and only once that gets large messages.
+    """
+    bytes(_LARGEST_REUSED)

@@ -60,6 +60,7 @@ from enfilade.transports.http11.reader import (
     MAX_FIELDS,
     NOTED,
     TRAILERS,
+    LargeBody,
     RequestReader,
     RequestRefused,
 )
@@ -550,8 +551,9 @@ class HttpProtocol(RequestReader):
                 if self._state is _HELD:
                     self._hold(data)
                 return
-            self._feed(data[:_PIECE])
-            data = data[_PIECE:]
+            size = self._parser.missing if type(self._parser) is LargeBody else _PIECE
+            self._feed(data[:size])
+            data = data[size:]
             if data and self._state is _OPEN and time.monotonic() >= deadline:
                 self._state = _HELD
                 self._turn = self._turn or self._loop.call_soon(self._take_turn)

@@ -12,6 +12,9 @@ request must not pay for that. So bytes are counted by feeds of the parser, and 
 incomplete: whatever begins in a feed counts from the next one on, and a head that took several feeds is measured
 when it ends.
 
+A large body whose length is known needs no parser: from the feed after its head on it is taken as it comes
+(`LargeBody`), which spares copies of it.
+
 Easy to get wrong: one feed can end a request and begin another, and bytes of a body never count as head.
 """
 
@@ -23,6 +26,7 @@ from urllib.parse import unquote
 
 import httptools
 
+from enfilade.transports.http11.memory_limits import reuse_large_blocks
 from enfilade.transports.http11.request_cycle import RequestCycle, Target
 
 MAX_HEAD: Final = 65536  # bytes of a head; also of all chunk sizes, chunk extensions and trailers of one body
@@ -44,6 +48,7 @@ _NOT_HTTP: Final = frozenset(
      b"SET_PARAMETER", b"SOURCE", b"TEARDOWN")
 )  # fmt: skip
 
+_LARGE_BODY: Final = 65536  # bytes that are missing of a body from which on it is taken as it comes
 _CHUNK_ALLOWANCE: Final = 16  # bytes that frame one chunk: its size, two line ends, and a few to spare
 
 
@@ -118,7 +123,7 @@ class RequestReader(asyncio.Protocol):
     def __init__(self, root_path: str) -> None:
         self._root_path = root_path
         self._scope: dict[str, Any] = {}  # of each request on this connection; what differs is added
-        self._parser = _new_parser(self)
+        self._parser: Any = new_parser(self)  # or what stands for one, while its calls are not needed
         self._upgraded: bytes | None = None  # framing of a request whose Upgrade stops the parser
         self._last_url: bytes | None = None  # whose parts `_target` has, and the method that it came with
         self._last_method = b""
@@ -184,12 +189,23 @@ class RequestReader(asyncio.Protocol):
             if self._stage is IN_BODY:
                 assert self.cycle is not None
                 self.cycle.count_buffered()
+                self._take_large_body(self.cycle)
         self._body_size = 0
         if self._stage is IN_HEAD and len(self._headers) > MAX_FIELDS:
             self._refuse(RequestRefused(431, TOO_MANY_FIELDS))
         elif self._overhead > MAX_HEAD:
             part = "head" if self._stage is IN_HEAD else "framing"
             self._refuse(RequestRefused(431, f"The {part} of the request is too large."))
+
+    def _take_large_body(self, cycle: RequestCycle) -> None:
+        """Take the rest of a body as it comes, if it is large and its length is known."""
+        length = dict(cycle.headers).get(b"content-length")
+        if length is None or not cycle.keep_alive:  # else llhttp has to know that nothing may follow
+            return
+        missing = int(length) - cycle.received
+        if missing > _LARGE_BODY:
+            reuse_large_blocks()
+            self._parser = LargeBody(self, missing)
 
     def _head_size(self) -> int:
         return len(self._url) + sum(len(name) + len(value) + 3 for name, value in self._headers)
@@ -339,10 +355,50 @@ def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes | No
 # -- parsers ---------------------------------------------------------------------------------------------------
 
 
-def _new_parser(callbacks: Any) -> httptools.HttpRequestParser:
+def new_parser(callbacks: Any) -> httptools.HttpRequestParser:
+    """Return a parser at the beginning of a message."""
     parser = httptools.HttpRequestParser(callbacks)
     parser.set_dangerous_leniencies(lenient_version=True)  # `_check_version` decides
     return parser
+
+
+class LargeBody:
+    """Takes bytes in place of a parser, until a body whose length is known is complete.
+
+    Args:
+        reader: of the connection; gets a new parser then.
+        missing: bytes of the body that have not come.
+
+    Attributes:
+        missing: the same, by now.
+    """
+
+    __slots__ = ("_reader", "missing")
+
+    def __init__(self, reader: RequestReader, missing: int) -> None:
+        self._reader = reader
+        self.missing = missing
+
+    def feed_data(self, data: bytes | memoryview) -> None:
+        """Take bytes as `HttpRequestParser` does."""
+        reader, size = self._reader, min(len(data), self.missing)
+        self.missing -= size
+        reader.on_body(_as_bytes(data, size))
+        if self.missing:
+            return
+        reader._parser = parser = new_parser(reader)
+        reader.on_message_complete()
+        if size < len(data):
+            try:
+                parser.feed_data(memoryview(data)[size:])
+            except httptools.HttpParserUpgrade as upgrade:
+                raise httptools.HttpParserUpgrade(upgrade.args[0] + size) from None
+
+
+def _as_bytes(data: bytes | memoryview, size: int) -> bytes:
+    """Return the first bytes, which are not copied if they are a whole buffer."""
+    whole = data.obj if isinstance(data, memoryview) else data
+    return whole if isinstance(whole, bytes) and len(whole) == size else bytes(data[:size])
 
 
 def _framing_of(headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
@@ -366,7 +422,7 @@ def _parser_after_upgrade(reader: RequestReader, framing: bytes) -> httptools.Ht
     Args:
         framing: what `_framing_of` returns for that request.
     """
-    parser = _new_parser(_CallbacksFromBody(reader))
+    parser = new_parser(_CallbacksFromBody(reader))
     parser.feed_data(framing)
     return parser
 
