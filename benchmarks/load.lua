@@ -1,12 +1,22 @@
--- wrk sends the requests of a file by turns, each with an id of its own.
+-- wrk sends the requests of a file, each with an id of its own; a thread sends one of them again and again.
 --
 --     wrk ... -s load.lua URL -- FILE ID [SESSION_MARK]
 --
 -- Requests are separated by a byte 30, and ID stands in them wherever an id belongs. With a SESSION_MARK the file has
 -- two requests: one that opens a session, and one that goes to the session that the answer names.
--- The easy thing to get wrong is the cost: all this runs on the core of the load, so a request is cut into pieces once.
+-- All this runs on the core of the load, so a request is cut into pieces once.
+-- The easy thing to get wrong is whose requests come on a connection: a client has connections of its own, so those of
+-- one session must not go round all of them. wrk does not say which connection a request is for, but each of its
+-- threads has its own.
 
-local templates, marked, opened, turn, id = {}, nil, {}, 0, 0
+local threads = 0
+local template, marked, opened, id = nil, nil, {}, 0
+
+-- Runs once for each thread, before any of them starts.
+function setup(thread)
+  thread:set("number", threads)
+  threads = threads + 1
+end
 
 local function pieces_of(text, mark)
   local pieces, from = {}, 1
@@ -19,8 +29,8 @@ local function pieces_of(text, mark)
 end
 
 local function next_call()
-  turn, id = turn % #templates + 1, id + 1
-  return table.concat(templates[turn], id)
+  id = id + 1
+  return table.concat(template, id)
 end
 
 local function next_of_handshake()
@@ -41,6 +51,7 @@ function init(args)
   local requests = file:read("*a")
   file:close()
   id = tonumber(args[2])
+  local templates = {}
   for request in requests:gmatch("[^\30]+") do
     if args[3] and request:find(args[3], 1, true) then
       marked = pieces_of(request, args[3])
@@ -48,6 +59,7 @@ function init(args)
       templates[#templates + 1] = pieces_of(request, args[2])
     end
   end
+  template = templates[number % #templates + 1]
   request = marked and next_of_handshake or next_call
   response = marked and note_session or nil
 end

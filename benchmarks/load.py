@@ -22,6 +22,7 @@ from works import SESSION, Work
 
 SCRIPT: Final = Path(__file__).with_name("load.lua")
 _WARMING: Final = 0.3  # seconds of calls before the load
+_THREADS: Final = 16  # of the load at most, each with a session of its own
 
 
 class Load:
@@ -118,7 +119,9 @@ def find_wrk() -> str:
 
 
 def _wrk(port: int, work: Work, requests: Path, seconds: int) -> Figures:
-    command = [find_wrk(), "-t1", f"-c{work.connections}", f"-d{seconds}s", "--timeout", "20s", "-s", str(SCRIPT)]
+    threads = 1 if work.handshake else min(work.connections, _THREADS)
+    command = [find_wrk(), f"-t{threads}", f"-c{work.connections}", f"-d{seconds}s", "--timeout", "20s"]
+    command += ["-s", str(SCRIPT)]
     command += [f"http://{HOST}:{port}/mcp", "--", str(requests), str(ID)]
     if work.handshake:
         command.append(SESSION_MARK)
