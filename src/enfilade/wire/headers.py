@@ -86,7 +86,7 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         RpcError: HEADER_MISMATCH for a second copy of a header that routes or guards (R-238), unless it says the
             same content type, revision or session, as with clients of which two layers add the header.
     """
-    pairs = list(raw)
+    pairs = raw if type(raw) is list else list(raw)  # of ASGI any iterable, and nearly always a list
     fields = dict(pairs)
     if len(fields) != len(pairs):
         fields = {}

@@ -17,7 +17,14 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from uvicorn.server import ServerState
 
 from enfilade import MCPApp
-from enfilade.transports.http11.known_heads import LONGEST_KEPT, MOST_FIELDS, MOST_KEPT, head_of
+from enfilade.transports.http11.known_heads import (
+    LONGEST_KEPT,
+    MOST_FIELDS,
+    MOST_KEPT,
+    MOST_UNKNOWN,
+    TRIED_AGAIN,
+    head_of,
+)
 from enfilade.transports.http11.protocol import HttpProtocol
 from enfilade.transports.http11.request_cycle import RequestCycle, Target
 from support.http_client.connection import request_of
@@ -92,6 +99,20 @@ def test_a_few_heads_are_kept(run: Any, parsed: list[bytes]) -> None:
     parsed.clear()
     run(driver.judge([kinds[0], *kinds, *kinds]))  # one too many, each of which drives out the next
     assert parsed == [kinds[0], *kinds, *kinds]
+
+
+def test_heads_that_are_all_different_are_hardly_kept(run: Any, parsed: list[bytes]) -> None:
+    """They are searched for in vain, so only one now and then is kept, until one comes again."""
+    different = [call(b"x", f"A: {number}") for number in range(MOST_UNKNOWN + 1)]
+    again = [call(b"x", "A: b")] * TRIED_AGAIN
+    verdict, other = run(both([*different, *again]))
+    assert verdict == other
+    by_way_of_asgi = len(different) + len(again)
+    kept_at = TRIED_AGAIN - MOST_UNKNOWN  # of those that come again
+    assert len(parsed) - by_way_of_asgi == len(different) + kept_at
+    parsed.clear()
+    run(Driver(HttpProtocol, is_direct=True).judge([*different, *again, different[0], *again]))
+    assert parsed[-1] == different[0]  # one among known ones changes nothing
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,10 @@ is plain (`HttpProtocol.on_headers_complete`): no transfer coding, no upgrade, n
 proxy has added, and the connection stays open. Then the same bytes are the same request, if they are in front of
 a body that is complete, and nothing has come behind that.
 
+A connection whose heads are all different, as with a `traceparent` in each, gains nothing and pays for the search
+nearly as much as a known head saves. So it counts heads that are not known, less those that are: beyond
+`MOST_UNKNOWN` it keeps one in `TRIED_AGAIN`.
+
 Easy to get wrong: what is kept. Heads have credentials, so a connection keeps its own. It keeps a few, none that
 is long, and none once it is idle (`Sweep._check_idle`).
 """
@@ -17,12 +21,17 @@ from enfilade.transports.http11.request_cycle import Target
 
 #: Heads that a connection keeps: a client of the stateless revision has one for each tool.
 MOST_KEPT: Final = 4
+#: By how many the heads that were not known may outnumber those that were.
+MOST_UNKNOWN: Final = 16
+#: Of so many heads one is kept beyond that, in case they are the same by now.
+TRIED_AGAIN: Final = 64
 #: Bytes of the longest that is kept.
 LONGEST_KEPT: Final = 2048
 #: Headers of the longest that is kept: each takes a hundred bytes beside its own.
 MOST_FIELDS: Final = 32
 
 _END: Final = b"\r\n\r\n"
+_NAME: Final = b"\r\ncontent-length:"
 _LENGTH: Final = re.compile(rb"\r\n(?:content-length):[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -81,11 +90,13 @@ def head_of(data: bytes, target: Target, endpoint: Any) -> KnownHead | None:
     end = data.find(_END, 0, LONGEST_KEPT) + len(_END)
     if end < len(_END):
         return None
-    found = _LENGTH.search(data, 0, end)
     if data.count(b"\n", 0, end) > MOST_FIELDS + 2:
         return None
-    if found is None or _LENGTH.search(data, found.end() - 2, end) is not None:
+    lowered = data[:end].lower()
+    place = lowered.find(_NAME)
+    if place < 0 or lowered.find(_NAME, place + 1) >= 0:
         return None
-    if int(found[1]) != len(data) - end:
+    found = _LENGTH.match(data, place, end)
+    if found is None or int(found[1]) != len(data) - end:
         return None
     return KnownHead(data[:end], *found.span(1), target, endpoint)

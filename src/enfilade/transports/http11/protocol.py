@@ -49,7 +49,7 @@ from enfilade.transports.http11.connection_slots import refuse_for_lack_of_room,
 from enfilade.transports.http11.connection_timeouts import ConnectionProgress
 from enfilade.transports.http11.direct_exchange import DirectApplication, DirectExchange
 from enfilade.transports.http11.flow_control import BackPressure, LingeringClose
-from enfilade.transports.http11.known_heads import MOST_KEPT, KnownHead, head_of
+from enfilade.transports.http11.known_heads import MOST_KEPT, MOST_UNKNOWN, TRIED_AGAIN, KnownHead, head_of
 from enfilade.transports.http11.memory_limits import WaitingRequests
 from enfilade.transports.http11.reader import (
     BETWEEN,
@@ -128,6 +128,7 @@ class HttpProtocol(RequestReader):
         "_slots",
         "_state",
         "_turn",
+        "_unknown_heads",
         "_waiting",
         "check_at",
         "flow",
@@ -156,6 +157,7 @@ class HttpProtocol(RequestReader):
         if hasattr(type(self._plain_app), "direct_endpoint") and not self._root_path and not app_state:
             self._direct = self._plain_app
         self._known_heads: list[KnownHead] | tuple[()] = ()
+        self._unknown_heads = 0  # less those that were known
         self._context = copy_context()
         self._app_state = app_state
         self._asgi = {"version": config.asgi_version, "spec_version": "2.3"}
@@ -255,6 +257,8 @@ class HttpProtocol(RequestReader):
                 break
         else:
             return False
+        if self._unknown_heads:
+            self._unknown_heads = min(self._unknown_heads, MOST_UNKNOWN) - 1
         fields = head.fields_of(len(data) - start)
         if fields is None:
             return False
@@ -274,6 +278,10 @@ class HttpProtocol(RequestReader):
 
     def _remember_head(self, data: bytes) -> None:
         """Remember the head of the request that these bytes are, for the next one on this connection."""
+        self._unknown_heads += 1
+        if self._unknown_heads > MOST_UNKNOWN and self._unknown_heads % TRIED_AGAIN:
+            self._known_heads = ()
+            return
         exchange = self.cycle
         if type(exchange) is not DirectExchange or exchange.method != "POST" or not exchange.keep_alive:
             return
