@@ -22,7 +22,7 @@ from works import SESSION, Work
 
 SCRIPT: Final = Path(__file__).with_name("load.lua")
 _WARMING: Final = 0.3  # seconds of calls before the load
-_THREADS: Final = 16  # of the load at most, each with a session of its own
+_THREADS: Final = 4  # of the load at most, each with a session of its own; more would wait for each other
 
 
 class Load:
@@ -54,7 +54,7 @@ class Load:
                 self._requests = [initialize(port), initialized(port, SESSION_MARK)]
                 return
             in_session = work.era == SESSION
-            sessions = [client.open_session() if in_session else None for _ in range(work.connections)]
+            sessions = [client.open_session() if in_session else None for _ in range(_threads(work))]
             self._requests = [call(port, work, session, token) for session in sessions]
             end = time.monotonic() + _WARMING
             response, body = client.ask(self._requests[0])
@@ -119,8 +119,7 @@ def find_wrk() -> str:
 
 
 def _wrk(port: int, work: Work, requests: Path, seconds: int) -> Figures:
-    threads = 1 if work.handshake else min(work.connections, _THREADS)
-    command = [find_wrk(), f"-t{threads}", f"-c{work.connections}", f"-d{seconds}s", "--timeout", "20s"]
+    command = [find_wrk(), f"-t{_threads(work)}", f"-c{work.connections}", f"-d{seconds}s", "--timeout", "20s"]
     command += ["-s", str(SCRIPT)]
     command += [f"http://{HOST}:{port}/mcp", "--", str(requests), str(ID)]
     if work.handshake:
@@ -133,6 +132,10 @@ def _wrk(port: int, work: Work, requests: Path, seconds: int) -> Figures:
         raise BenchError(f"wrk failed: {done.stdout}{done.stderr}")
     figures: Figures = json.loads(found[1])
     return figures
+
+
+def _threads(work: Work) -> int:
+    return 1 if work.handshake else min(work.connections, _THREADS)
 
 
 def _give_way() -> None:
