@@ -7,7 +7,7 @@ import pytest
 
 from enfilade.state.open import open_store
 from enfilade.state.redis.store import RedisStore
-from enfilade.state.store import LogLimits, Store, StoreError
+from enfilade.state.store import LogLimits, Store, StoreError, StreamSlice
 from support.stores.valkey_server import Valkey
 from support.waiting import until
 
@@ -281,3 +281,54 @@ def test_a_url_that_cannot_be_read_is_refused_without_its_password(url: str, say
 
 def _prefix(url: str) -> str:
     return url.partition("?prefix=")[2]
+
+
+async def test_a_stream_that_waits_takes_little_of_the_server(valkey_url: str, shared_valkey: Valkey) -> None:
+    """Thousands of sessions wait for changes, and a stream of Redis with one entry takes a page of 4 KiB."""
+    store = open_store(valkey_url)
+    await store.start()
+    await store.log.open("s", b"head")
+    [log] = shared_valkey.ask("KEYS", f"{_prefix(valkey_url)}*log:s")
+    assert shared_valkey.ask("MEMORY", "USAGE", log) < 512
+    assert await store.log.read("s", 0) == StreamSlice(b"head", [], None)
+    await store.log.append("s", [(1, b"one")])
+    await store.log.open("s", b"head")
+    assert await store.log.read("s", 0) == StreamSlice(b"head", [(1, b"one")], 1), (
+        "opened again, it loses nothing"
+    )
+    await store.close()
+
+
+async def test_a_stream_that_a_former_release_has_opened_goes_on(valkey_url: str, shared_valkey: Valkey) -> None:
+    """It has an entry below the first position, which is nobody's."""
+    store = open_store(valkey_url)
+    await store.start()
+    await store.log.open("s", b"head")
+    [log] = shared_valkey.ask("KEYS", f"{_prefix(valkey_url)}*log:s")
+    shared_valkey.ask("DEL", log)
+    shared_valkey.ask("XADD", log, "0-1", "", "")
+    shared_valkey.ask("PEXPIRE", log, 60_000)
+    assert await store.log.read("s", 0) == StreamSlice(b"head", [], None)
+    await store.log.open("s", b"another head")
+    assert await store.log.append_each([("s", 1, b"one")]) == [True]
+    assert await store.log.read("s", 0) == StreamSlice(b"head", [(1, b"one")], 1)
+    await store.close()
+
+
+async def test_entries_of_many_streams_renew_what_is_due(valkey_url: str, shared_valkey: Valkey) -> None:
+    """A renewal takes the server longer than the entry, and each worker remembers what it has renewed itself."""
+    opener, other = (open_store(valkey_url, LogLimits(age=60.0)) for _ in range(2))
+    await opener.start()
+    await other.start()
+    await opener.log.open("s", b"head")
+    keys = [shared_valkey.ask("KEYS", f"{_prefix(valkey_url)}*{kind}:s")[0] for kind in ("head", "log")]
+    for key in keys:
+        shared_valkey.ask("PEXPIRE", key, 30_000)
+    assert await opener.log.append_each([("s", 1, b"a"), ("unknown", 1, b"a")]) == [True, False]
+    assert all(shared_valkey.ask("PTTL", key) <= 30_000 for key in keys)
+    for position in (2, 3):
+        assert await other.log.append_each([("s", position, b"b"), ("unknown", 1, b"a")]) == [True, False]
+        assert all(shared_valkey.ask("PTTL", key) >= 60_000 for key in keys)
+    assert await opener.log.last("s") == 3
+    for store in (opener, other):
+        await store.close()

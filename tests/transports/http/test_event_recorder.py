@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -158,6 +159,34 @@ async def test_what_cannot_be_written_together_is_written_by_itself(
     await until(lambda: not any(recorder.unwritten for recorder in recorders))
     for recorder in recorders:
         assert (await event_log.read(recorder.stream, 0)).messages == [(1, b"one")]
+
+
+async def test_others_have_their_turn_while_a_store_that_is_away_refuses(
+    event_log: SealedEventLog, store: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is known to be out of reach refuses at once: many streams must not be tried in one turn."""
+    recorders = [event_log.start_stream("session", is_response=False) for _ in range(640)]
+    for recorder in recorders:
+        await recorder.event_id_prefix()
+    turn, tried = 0, Counter[int]()
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def refuse(*_: object) -> list[bool]:
+        tried[turn] += 1
+        raise StoreError("out of reach")
+
+    monkeypatch.setattr(store.log, "append_each", refuse)
+    for recorder in recorders:
+        recorder.record(b"one", droppable=True)
+    counting = asyncio.create_task(count_turns())
+    await until(lambda: not any(recorder.unwritten for recorder in recorders))
+    counting.cancel()
+    assert list(tried.values()) == [1] * 5
 
 
 class TestNames:

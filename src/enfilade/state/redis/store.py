@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _PAGE: Final = 512  # most entries read or written in one step, as the server does nothing else meanwhile
 _PAGE_SIZE: Final = 256 * 1024  # bytes after which a page is full
 _LONGEST_TTL: Final = 10**11  # seconds; Redis refuses a longer one
-_REMEMBERED: Final = 4096  # most streams whose last renewal is remembered
+_REMEMBERED: Final = 6144  # streams whose last renewal is remembered, at most twice as many
 
 # ARGV: expected value, new value, milliseconds (0: no expiry). A value has "=" in front of it, no value is "".
 _SWAP: Final = b"""
@@ -65,18 +65,22 @@ return 1
 """
 
 # One entry for each of many streams. ARGV after the arguments: all entries, one behind the other.
+# What is due is the renewal of a stream, which takes longer than the entry.
 _APPEND_EACH: Final = b"""
 local heads, logs, max, expiry, appended = unpack(cmsgpack.unpack(ARGV[1]))
 local start, replies = 1, {}
 for i, entry in ipairs(appended) do
-  local stream, position, length = unpack(entry)
+  local stream, position, length, is_due = unpack(entry)
   local data = string.sub(ARGV[2], start, start + length - 1)
   start = start + length
   local reply = redis.pcall('XADD', logs .. stream, 'NOMKSTREAM', 'MAXLEN', '~', max, position, 'e', data)
   local is_error = type(reply) == 'table' and reply.err
   local done = reply and (not is_error or string.find(reply.err, 'equal or smaller', 1, true))
-  done = done and redis.call('PEXPIRE', logs .. stream, expiry) == 1
-  replies[i] = done and redis.call('PEXPIRE', heads .. stream, expiry) or 0
+  if done and is_due then
+    done = redis.call('PEXPIRE', logs .. stream, expiry) == 1
+    done = done and redis.call('PEXPIRE', heads .. stream, expiry) == 1
+  end
+  replies[i] = done and 1 or 0
 end
 return replies
 """
@@ -165,11 +169,13 @@ class RedisLog:
         self._grace = limits.age / 16
         self._expiry = b"%d" % max(1, _milliseconds(limits.age + self._grace) or 1)
         self._renewed: dict[str, float] = {}
+        self._renewed_before: dict[str, float] = {}  # what `_renewed` was before it became too large
 
     async def open(self, stream: str, head: bytes) -> None:
         key, log = self._names(stream)
-        # An entry below the first position, so that the stream exists, and its expiry can be detected.
-        marker = (b"XADD", log, b"0-1", b"", b"")
+        # An entry below the first position, so that the stream exists, and its expiry can be detected. It is
+        # removed at once, since a stream without entries takes no page: most streams of sessions wait for long.
+        marker = (b"XADD", log, b"MAXLEN", b"0", b"0-1", b"", b"")
         set_head = (b"SET", key, head, b"NX", b"PX", self._expiry)
         self._check(await self._connections.commands.execute_unchecked(set_head, marker, *self._renewal(stream)))
         self._note_renewal(stream)
@@ -181,11 +187,18 @@ class RedisLog:
 
     async def append_each(self, entries: Sequence[tuple[str, int, bytes]]) -> list[bool]:
         names = f"{self._prefix}head:", f"{self._prefix}log:"
-        lengths = [(stream, f"{position}-0", len(data)) for stream, position, data in entries]
-        arguments = (*names, int(self._max_entries), int(self._expiry), lengths)
+        limit = time.monotonic() - self._grace
+        appended = [
+            (stream, f"{position}-0", len(data), self._last_renewal(stream) <= limit)
+            for stream, position, data in entries
+        ]
+        arguments = (*names, int(self._max_entries), int(self._expiry), appended)
         data = b"".join([entry[2] for entry in entries])
         replies = await self._append_each.run(self._connections, (), arguments, data)
         assert isinstance(replies, list)
+        for (stream, _, _, is_due), reply in zip(appended, replies, strict=True):
+            if is_due and reply == 1:
+                self._note_renewal(stream)
         return [reply == 1 for reply in replies]
 
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
@@ -201,7 +214,7 @@ class RedisLog:
         else:
             ids_and_entries = [arg for position, entry in entries for arg in (b"%d-0" % position, entry)]
             add = (b"EVAL", _APPEND, b"1", log, self._max_entries, *ids_and_entries)
-        is_due = time.monotonic() - self._renewed.get(stream, -math.inf) >= self._grace
+        is_due = time.monotonic() - self._last_renewal(stream) >= self._grace
         replies = await self._connections.commands.execute_unchecked(
             add, *(self._renewal(stream) if is_due else ())
         )
@@ -239,6 +252,7 @@ class RedisLog:
 
     async def drop(self, stream: str) -> None:
         self._renewed.pop(stream, None)
+        self._renewed_before.pop(stream, None)
         await self._connections.commands.execute((b"UNLINK", *self._names(stream)))
 
     def _names(self, stream: str) -> tuple[bytes, bytes]:
@@ -247,9 +261,12 @@ class RedisLog:
     def _renewal(self, stream: str) -> list[tuple[bytes, ...]]:
         return [(b"PEXPIRE", name, self._expiry) for name in self._names(stream)]
 
+    def _last_renewal(self, stream: str) -> float:
+        return self._renewed.get(stream) or self._renewed_before.get(stream, -math.inf)
+
     def _note_renewal(self, stream: str) -> None:
-        if len(self._renewed) >= _REMEMBERED:
-            self._renewed.clear()  # costs two short commands for each stream in use
+        if len(self._renewed) >= _REMEMBERED:  # to forget costs two short commands for each stream in use
+            self._renewed_before, self._renewed = self._renewed, {}
         self._renewed[stream] = time.monotonic()
 
     def _check(self, replies: Sequence[object]) -> None:

@@ -275,7 +275,7 @@ class SealedEventLog:
                 else:
                     for recorder in recorders:
                         recorder.write_gathered()
-                    await asyncio.sleep(0)
+                await asyncio.sleep(0)  # also where a store that is out of reach has refused at once
         finally:
             self._gathering = None
             if self._gathered:  # what was recorded meanwhile
