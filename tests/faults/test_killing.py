@@ -5,9 +5,11 @@ to a client that came back. The first costs the work, the second nothing.
 """
 
 import contextlib
+import itertools
 import random
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from support.http_client.resuming_client import Lost, ResumingClient, Stream, se
 from support.proxy.round_robin_proxy import ProxiedExchange
 
 EVENTS = 200
+MANY = 60
 PAUSE = 0.002
 
 
@@ -161,3 +164,23 @@ def test_the_lock_of_a_killed_worker_is_free(cluster: ProcessCluster, round: int
         assert client.session.call("announce", uri="note://a").status == 200
         told = second.until(lambda message: message.get("method") == "notifications/resources/updated")
         assert told["params"]["uri"] == "note://a"
+
+
+@pytest.mark.parametrize("round", range(LOOPS))
+def test_the_worker_is_killed_while_a_change_goes_to_many(cluster: ProcessCluster, round: int) -> None:
+    """R-351, R-357: whoever comes back hears of what it may have missed. `Stream` takes no event twice."""
+    chance, uris = seeded(), {"note://a", "note://b"}
+    clients = [client_of(cluster, chance) for _ in range(MANY)]
+    for client, uri in itertools.product(clients, sorted(uris)):
+        client.session.ask("resources/subscribe", {"uri": uri})
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(opened(client)) for client in clients]
+        for stream in streams:
+            stream.begin()
+        assert clients[0].session.call("announce", uri="note://a").status == 200
+        time.sleep(chance.uniform(0.0, 0.15))  # gathered, delivered, or written to the log
+        cluster.kill(serving_get(cluster))
+        assert clients[0].session.call("announce", uri="note://b").status == 200
+        for stream in streams:
+            while {params["uri"] for params in stream.sent("notifications/resources/updated")} != uris:
+                next(stream)

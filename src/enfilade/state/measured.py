@@ -15,7 +15,7 @@ from enfilade.state.store import Store, StoreError
 
 _OPERATIONS: Final = {
     "keys": ("get", "put", "swap", "delete"),
-    "log": ("open", "append", "read", "last", "touch", "drop"),
+    "log": ("open", "begin", "append", "append_each", "read", "last", "touch", "drop"),
     "bus": ("publish",),
     "limits": ("admit", "release", "renew"),
     "results": ("put",),

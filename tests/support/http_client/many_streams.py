@@ -81,11 +81,18 @@ class Streams:
             socket.sent = b""
         self.app.changes.announce(subscriptions.TOOLS)
         await asyncio.sleep(0.3)
+        while not all(socket.sent for socket in self.sockets):
+            await asyncio.sleep(0.1)
         assert all(socket.sent.count(CHANGE) == 1 for socket in self.sockets)
 
-    async def close(self) -> None:
+    def disconnect(self) -> None:
+        """Let all clients go."""
         for protocol in self._protocols:
             protocol.connection_lost(None)
+
+    async def close(self) -> None:
+        """Let all clients go, and end whatever still runs."""
+        self.disconnect()
         await asyncio.sleep(0)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()

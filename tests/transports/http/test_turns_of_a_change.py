@@ -30,12 +30,17 @@ assert MOST_WRITES * A_STREAM + MOST_ENTRIES * A_STREAM / 3 < 0.005  # half of w
 
 
 class Turns:
-    """Counts what is done in each turn of the event loop, while a `with` block lasts."""
+    """Counts what is done in each turn of the event loop, while a `with` block lasts.
+
+    Attributes:
+        sealed: what was sealed for the log in all.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[int]] = {"writes": Counter(), "entries": Counter()}
         self._turn = 0
         self._is_on = False
+        self.sealed = 0
 
     def __enter__(self) -> Self:
         self._is_on = True
@@ -73,6 +78,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
 
     def count_entry(log: SealedEventLog, *arguments: Any) -> bytes:
         turns.note("entries")
+        turns.sealed += 1
         return seal(log, *arguments)
 
     monkeypatch.setattr(Socket, "write", count_write)
@@ -124,8 +130,10 @@ async def change(kind: str, store_url: str, count: int, turns: Turns) -> None:
         for _ in range(count):
             await streams.open(kind)
         await streams.change()  # makes what every later one uses
+        while kind == "session" and turns.sealed < 2 * count:  # a head and an entry
+            await asyncio.sleep(0.01)
         with turns:
             await streams.change()
             while kind == "session" and turns.total("entries") < count:
                 await asyncio.sleep(0.01)
-        await streams.close()
+        streams.disconnect()
