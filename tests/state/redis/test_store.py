@@ -316,7 +316,7 @@ async def test_a_stream_that_a_former_release_has_opened_goes_on(valkey_url: str
 
 
 async def test_entries_of_many_streams_renew_what_is_due(valkey_url: str, shared_valkey: Valkey) -> None:
-    """A renewal takes the server longer than the entry, and each worker remembers what it has renewed itself."""
+    """A renewal is two more commands, and each worker remembers what it has renewed itself."""
     opener, other = (open_store(valkey_url, LogLimits(age=60.0)) for _ in range(2))
     await opener.start()
     await other.start()

@@ -65,7 +65,7 @@ return 1
 """
 
 # One entry for each of many streams. ARGV after the arguments: all entries, one behind the other.
-# What is due is the renewal of a stream, which takes longer than the entry.
+# Only streams whose renewal is due are renewed: two more commands, a quarter of the work.
 _APPEND_EACH: Final = b"""
 local heads, logs, max, expiry, appended = unpack(cmsgpack.unpack(ARGV[1]))
 local start, replies = 1, {}
