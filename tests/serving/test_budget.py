@@ -85,6 +85,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     for kind in PRIMITIVES:
         monkeypatch.setattr(kind, "__init__", meter.counting(kind.__name__.lower(), kind.__init__))
     monkeypatch.setattr(jsonrpc, "_decode_envelope", meter.counting("envelope", jsonrpc._decode_envelope))
+    monkeypatch.setattr(request_parsing, "_decode_call", meter.counting("call", request_parsing._decode_call))
     monkeypatch.setattr(jsonrpc, "_encode", meter.counting("encode", jsonrpc._encode))
     monkeypatch.setattr(msgspec.json, "decode", meter.counting("another decode", msgspec.json.decode))
     monkeypatch.setattr(json, "loads", meter.counting("another decode", json.loads))
@@ -156,7 +157,7 @@ def test_a_call(app: MCPApp, meter: Meter, runner: asyncio.Runner, era: str) -> 
     answered = runner.run(spend(app, meter, era, "tools/call", params))
     assert answered.result["structuredContent"] == {"result": 3}
     metadata = {"metadata": 1} if era == "stateless" else {}
-    assert meter == {"envelope": 1, "params": 1, "validation": 1, "encode": 1} | metadata
+    assert meter == {"call": 1, "validation": 1, "encode": 1} | metadata
     assert answered.sends == 2
     loop = runner.get_loop()
     assert isinstance(loop, CountingLoop)
@@ -187,9 +188,7 @@ def test_a_call_of_a_plain_function(app: MCPApp, meter: Meter, runner: asyncio.R
     answered = runner.run(spend(app, meter, era, "tools/call", params))
     assert answered.result["structuredContent"] == {"result": 3}
     metadata = {"metadata": 1} if era == "stateless" else {}
-    assert (
-        meter == {"envelope": 1, "params": 1, "validation": 1, "encode": 1, "thread": 1, "future": 1} | metadata
-    )
+    assert meter == {"call": 1, "validation": 1, "encode": 1, "thread": 1, "future": 1} | metadata
 
 
 @ERAS

@@ -85,6 +85,8 @@ class Dispatcher:
     Attributes:
         observation: makes records of requests, for transports as well; None if nobody observes them.
         audiences: by method, whether anything is there for a caller; transports ask `hides` for these.
+        unconditional: by revision, the methods that are served to everybody at any time, so that transports need
+            not ask.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Dispatcher:
         self._offered: dict[str, Callable[[], bool]] = {}
         #: By revision, with what `_offered` has.
         self._methods: dict[str, dict[str, Callable[[], bool] | None]] = {}
+        self.unconditional: dict[str, frozenset[str]] = {}
         self._checks: dict[str, Check] = {}
         self.audiences: Final[dict[str, Callable[[Caller], bool]]] = {}
         self._chain: MethodHandler | None = None
@@ -151,6 +154,10 @@ class Dispatcher:
         self._methods = {
             revision: {name: self._offered.get(name) for name in self._handlers if revision in METHODS[name]}
             for revision in ALL
+        }
+        self.unconditional = {
+            revision: frozenset(name for name in names if names[name] is None and name not in self.audiences)
+            for revision, names in self._methods.items()
         }
 
     def observe(self, observation: "Observation") -> None:

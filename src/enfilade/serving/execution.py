@@ -46,7 +46,7 @@ class HandlerRunner:
     ) -> None:
         self.threads = ThreadPool(threads)
         self.overrides = overrides
-        self._context = context
+        self.context = context
 
     async def run(
         self,
@@ -72,25 +72,38 @@ class HandlerRunner:
             Exception: raised by the function, `bind`, `finish` or a dependency.
         """
         if not handler.dependencies:  # a shorter way for most handlers
-            context = self._context(request, secrets) if handler.contexts else None
+            context = self.context(request, secrets) if handler.contexts else None
             bound = bind(inputs, context)
             if handler.is_async:
                 value = await handler.call(bound)
             else:
                 value = await self.threads.result_of(handler.call, bound)
-            if not isinstance(value, InputRequired):
-                try:
-                    return finish(value)
-                except ReturnedValueError:
-                    refuse_not_awaited(value)
-                    raise
-            result: R | InputRequired = value
+            result = finish_value(value, finish)
         else:
             result = await self._run_once(request, handler, bind, inputs, finish, secrets)
         if isinstance(result, InputRequired):
-            run_again = partial(self._run_once, request, handler, bind, inputs, finish, secrets)
-            while isinstance(result, InputRequired):
-                result = await _ask.run_until_result(request, result, run_again)
+            return await self.answered(result, request, handler, bind, inputs, finish, secrets)
+        return result
+
+    async def answered(
+        self,
+        questions: InputRequired,
+        request: Request,
+        handler: Handler,
+        bind: Callable[[G, Context | None], dict[str, Any]],
+        inputs: G,
+        finish: Callable[[Any], R],
+        secrets: Secrets = NO_SECRETS,
+    ) -> R:
+        """Ask the questions that a function has returned, and return its result once it returns one.
+
+        Args:
+            questions: what it has returned first; the other arguments are those of `run`.
+        """
+        run_again = partial(self._run_once, request, handler, bind, inputs, finish, secrets)
+        result: R | InputRequired = questions
+        while isinstance(result, InputRequired):
+            result = await _ask.run_until_result(request, result, run_again)
         return result
 
     async def _run_once(
@@ -103,7 +116,7 @@ class HandlerRunner:
         secrets: Secrets,
     ) -> R | InputRequired:
         """Call a function once; return the result that `finish` makes of its value, or its questions."""
-        context = self._context(request, secrets) if handler.needs_context else None
+        context = self.context(request, secrets) if handler.needs_context else None
         bound = bind(inputs, context)
         if not handler.dependencies:
             return finish_value(await self._call(handler, bound, self.threads), finish)

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, overload
 import msgspec
 from msgspec import UNSET, Raw
 
-from enfilade.primitives.errors import EnfiladeError
+from enfilade.primitives.errors import EnfiladeError, ReturnedValueError
+from enfilade.primitives.questions.input_required import InputRequired
 from enfilade.primitives.registry import Registry
+from enfilade.serving.awaitables import refuse_not_awaited
 from enfilade.serving.callers.access import caller_of
 from enfilade.serving.channel import Outcome
 from enfilade.serving.dispatcher import chained
@@ -33,7 +35,7 @@ from enfilade.serving.failures import (
 )
 from enfilade.serving.pagination import PageOptions, PaginatedList
 from enfilade.serving.request import Request
-from enfilade.serving.secrets import Redaction, SecretSource
+from enfilade.serving.secrets import NO_SECRETS, Redaction, SecretSource
 from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_parameters
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.tools import (
@@ -122,9 +124,20 @@ class Tools:
         if request.channel.param_headers is not None:  # over stdio there are no headers
             self._check_headers(tool, request.channel.param_headers, arguments)
         try:
-            if tool.is_plain and self._runs_plain and request.redaction is None:
+            if not (tool.is_plain and self._runs_plain and request.redaction is None):
+                return await self._run_within_limits(request, tool, arguments)
+            if tool.dependencies or not tool.is_async:
                 return await self._runner.run(request, tool, tool.bind, arguments, tool.result)
-            return await self._run_within_limits(request, tool, arguments)
+            # Nearly always; as the runner does, with a coroutine less.
+            context = self._runner.context(request, NO_SECRETS) if tool.contexts else None
+            value = await tool.call(tool.bind(arguments, context))
+            if isinstance(value, InputRequired):
+                return await self._runner.answered(value, request, tool, tool.bind, arguments, tool.result)
+            try:
+                return tool.result(value)
+            except ReturnedValueError:
+                refuse_not_awaited(value)
+                raise
         except RpcError as error:
             error.message, error.data = redacted(request, error.message), redacted(request, error.data)
             raise

@@ -126,8 +126,8 @@ class HttpResponse(Protocol):
         """Send a complete response; `headers` has its length."""
         ...
 
-    def send_json(self, body: bytes, headers: Headers) -> Coroutine[Any, Any, None]:
-        """Send a complete response of JSON with status 200.
+    def send_json_now(self, body: bytes, headers: Headers) -> bool:
+        """Send a complete response of JSON with status 200 without waiting; False if that cannot be done now.
 
         Args:
             headers: besides those for the type and the length of the body.

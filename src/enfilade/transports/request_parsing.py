@@ -11,7 +11,6 @@ Its length is no measure for what it costs: four megabytes of text are read in m
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -62,8 +61,25 @@ _DECODERS: Final = _Decoders()
 _EMPTY: Final = Raw(b"{}")
 
 
+class _ToolCall(msgspec.Struct, gc=False):
+    """An `Envelope` that calls a tool, and what is in it."""
+
+    jsonrpc: Literal["2.0"]
+    id: RequestId
+    method: Literal["tools/call"]
+    params: CallToolRequestParams
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+_TOOL_CALL: Final = "tools/call"
+_CALL: Final = _TOOL_CALL.encode()
+_CALL_WITHIN: Final = 128  # bytes at the beginning of a body in which clients name the method
+_decode_call: Final = msgspec.json.Decoder(_ToolCall).decode
+
+
 class ParsedMessage(msgspec.Struct):
-    """A request or notification, read once by `parse_message`.
+    """A request or notification, read once by `decode_call` or `parse_message`.
 
     Attributes:
         id: the id of a request; None for a notification.
@@ -182,6 +198,30 @@ class ParsedMessage(msgspec.Struct):
         )
 
 
+def decode_call(body: bytes) -> ParsedMessage | None:
+    """Parse a plain `tools/call` with its envelope in one pass over the body.
+
+    Returns:
+        What `parse_message` returns for its envelope; None for any other body, which is to be decoded as usual.
+    """
+    if body.find(_CALL, 0, _CALL_WITHIN) < 0:
+        return None
+    try:
+        if not body.isascii():
+            str(body, "utf-8")  # the parser does not check the UTF-8 of raw members
+        call = _decode_call(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if call.result is not UNSET or call.error is not UNSET:
+        return None
+    params = call.params
+    message = ParsedMessage(_TOOL_CALL, call.id, _NO_META, params)
+    meta = params.meta
+    if meta is not UNSET:
+        message._read_meta(meta)
+    return message
+
+
 def parse_message(envelope: Envelope) -> ParsedMessage:
     """Parse a request or a notification."""
     id = envelope.id
@@ -202,42 +242,6 @@ def parse_message(envelope: Envelope) -> ParsedMessage:
     elif meta is not UNSET:
         message.meta_problem = "params._meta must be an object"
     return message
-
-
-def parse_large_call(body: bytes) -> ParsedMessage | None:
-    """Parse a plain `tools/call` with its envelope in one pass over the body, which is worth it if that is large.
-
-    Returns:
-        What `parse_message` returns for its envelope; None for any other body, which is to be decoded as usual.
-    """
-    try:
-        if not body.isascii():
-            str(body, "utf-8")  # as in `decode`
-        call = _large_call_decoder().decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if call.result is not UNSET or call.error is not UNSET:
-        return None
-    message = ParsedMessage(call.method, call.id, _NO_META, call.params)
-    if call.params.meta is not UNSET:
-        message._read_meta(call.params.meta)
-    return message
-
-
-class _LargeCall(msgspec.Struct, gc=False):
-    """An `Envelope` and what is in it."""
-
-    jsonrpc: Literal["2.0"]
-    id: RequestId
-    method: Literal["tools/call"]
-    params: CallToolRequestParams
-    result: Raw | UnsetType = UNSET
-    error: Raw | UnsetType = UNSET
-
-
-@cache
-def _large_call_decoder() -> "msgspec.json.Decoder[_LargeCall]":
-    return msgspec.json.Decoder(_LargeCall)
 
 
 def unsupported(requested: str) -> RpcError:

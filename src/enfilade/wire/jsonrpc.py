@@ -108,6 +108,7 @@ _encode = msgspec.json.Encoder().encode
 _READABLE: Final = 4096  # bytes at either end of a too deeply nested message that are searched for its id
 
 _LONG: Final = 16_384  # bytes from which on a second copy of a result shows
+_BEYOND_SHORT: Final = slice(_LONG, _LONG + 1)
 
 #: Most characters of an error's text that are sent.
 LONGEST_TEXT: Final = 2048
@@ -260,7 +261,7 @@ def encode_id(id: RequestId | None) -> bytes:
 def encode_result(id: RequestId | None, result: bytes) -> bytes:
     """Wrap a result that is already JSON into a response."""
     readable = b"%d" % id if type(id) is int else _encode(id)
-    if result[_LONG : _LONG + 1]:  # copied once, which `%` does several times
+    if result[_BEYOND_SHORT]:  # copied once, which `%` does several times
         return b"".join((b'{"jsonrpc":"2.0","id":', readable, b',"result":', result, b"}"))
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (readable, result)
 

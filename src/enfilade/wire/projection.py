@@ -39,7 +39,20 @@ _BRACE: Final = ord("{")
 # The types whose `_meta` may contain keys of the protocol besides those of the author.
 _WITH_PROTOCOL_META: Final = (Result, NotificationParams, ElicitRequestParams, CreateMessageRequestParams)
 
-_transforms: Final[dict[str, dict[type, _Transform | None]]] = {revision: {} for revision in ALL}
+
+class _Transforms(dict[type[Message], "_Transform | None"]):
+    """The function for each type of message in one revision, compiled with its first message."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__()
+        self._revision = revision
+
+    def __missing__(self, kind: type[Message]) -> "_Transform | None":
+        transform = self[kind] = _compile(kind, self._revision)
+        return transform
+
+
+_transforms: Final = {revision: _Transforms(revision) for revision in ALL}
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -53,9 +66,7 @@ def encode(message: Message, revision: str) -> bytes:
     Raises:
         InexpressibleError: the revision cannot express it.
     """
-    transform = _transforms[revision].get(type(message), _undecided)
-    if transform is _undecided:
-        return _encode(project(message, revision))
+    transform = _transforms[revision][type(message)]
     return _encode(message if transform is None else transform(message))
 
 
@@ -66,10 +77,7 @@ def project(message: Message, revision: str) -> Message:
         InexpressibleError: the revision cannot express it.
         KeyError: there is no such revision.
     """
-    transforms = _transforms[revision]
-    transform = transforms.get(type(message), _undecided)
-    if transform is _undecided:
-        transform = transforms[type(message)] = _compile(type(message), revision)
+    transform = _transforms[revision][type(message)]
     return message if transform is None else transform(message)
 
 
@@ -89,11 +97,26 @@ def _compile(kind: type[Message], revision: str) -> _Transform | None:
 
 
 def _rewriting(rewrite: Rewrite, reduce: _Transform | None, revision: str) -> _Transform:
+    if rewrite is _structured and reduce is not None:
+        return _with_structure(reduce, revision)
+
     def rewritten(message: Message) -> Message:
         result = rewrite(message, revision)
         if result is not message and type(result) is not type(message):
             return project(result, revision)
         return result if reduce is None else reduce(result)
+
+    return rewritten
+
+
+def _with_structure(reduce: _Transform, revision: str) -> _Transform:
+    """Return the function for what has structured content; nearly always that is an object, or there is none."""
+
+    def rewritten(message: Any) -> Message:
+        value = message.structured_content
+        if value is UNSET or (type(value) is Raw and memoryview(value)[0] == _BRACE):
+            return reduce(message)
+        return reduce(_structured(message, revision))
 
     return rewritten
 
@@ -226,7 +249,7 @@ def _resource_link(block: ResourceLink, revision: str) -> TextContent:
 def _structured(message: CallToolResult | ToolResultContent, revision: str) -> Message:
     """R-504: structured content had to be an object; any other value has its text copy in `content`."""
     value = message.structured_content
-    if (type(value) is Raw and memoryview(value)[0] == _BRACE) or value is UNSET or _is_object(value):
+    if value is UNSET or _is_object(value):
         return message
     return replace(message, structured_content=UNSET)
 

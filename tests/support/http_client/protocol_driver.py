@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from enfilade.transports.exchange import DisconnectedError, HttpExchange
 from enfilade.transports.http.request_checks import HeaderVerdict
+from enfilade.transports.http.response import send_json
 
 _QUIET = 4  # turns of the event loop in which nothing happens: longer than any step of a request takes
 
@@ -133,7 +134,8 @@ class DirectEcho(Echo):
         self.served.append(said)
         if exchange.fields is None:  # as the endpoint does; else the head is known
             exchange.fields, exchange.verdict = dict(exchange.headers), HeaderVerdict()
-        await exchange.send_json(said, [])
+        if not exchange.send_json_now(said, []):
+            await send_json(exchange, 200, said, [])
 
 
 class Driver:

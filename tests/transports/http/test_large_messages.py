@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from enfilade import MCPApp
 from enfilade.transports.message_connection import Connection
-from enfilade.transports.request_parsing import check_values, parse_large_call, parse_message
+from enfilade.transports.request_parsing import check_values, decode_call, parse_message
 from enfilade.wire.jsonrpc import Envelope, RpcError, decode
 from support.http_client.asgi_calls import AsgiClient, AsgiReply
 from support.http_client.connection import BOTH, request_of
@@ -309,7 +309,7 @@ class TestInOnePass:
         body = json.dumps(message, ensure_ascii=False).encode()
         envelope = decode(body)
         assert isinstance(envelope, Envelope)
-        assert parse_large_call(body) == parse_message(envelope)
+        assert decode_call(body) == parse_message(envelope)
 
     @pytest.mark.parametrize(
         "body",
@@ -333,4 +333,4 @@ class TestInOnePass:
         ],
     )  # fmt: skip
     def test_others(self, body: str | bytes) -> None:
-        assert parse_large_call(body if isinstance(body, bytes) else body.encode()) is None
+        assert decode_call(body if isinstance(body, bytes) else body.encode()) is None

@@ -14,7 +14,7 @@ import json
 import marshal
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import Enum, EnumType
+from enum import EnumType
 from functools import cached_property
 from itertools import chain
 from types import NoneType
@@ -50,6 +50,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _sorted_json: Final = msgspec.json.Encoder(order="deterministic").encode
 _SHORT: Final = 65_536  # bytes
 _LONG_TEXT: Final = 16_384  # characters from which on a copy is worth more than what it takes to find it
+_BEYOND_SHORT: Final = slice(_LONG_TEXT, _LONG_TEXT + 1)
 _EXPONENT: Final = lazy_pattern(rb"[0-9]e[0-9]")  # in a number, or by chance in a text
 _TEXT_OR_EXPONENT: Final = lazy_pattern(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([0-9])e(?=[0-9])')
 
@@ -205,7 +206,8 @@ class PlainWriter:
         self._make_full = full
         self.schema: dict[str, Any] | None
         self.schema, self.wrapped = result_schema(returns)
-        self._scalar = returns if returns in (str, int, bool, float) or type(returns) is EnumType else None
+        self._is_enum = type(returns) is EnumType
+        self._scalar = returns if returns in (str, int, bool, float) or self._is_enum else None
         self._holds_anything = holds_anything(returns)
         self._holds_numbers = holds_numbers(returns)
 
@@ -216,7 +218,7 @@ class PlainWriter:
             ReturnedValueError: the value is not of that type, or cannot be written in its schema.
         """
         if type(value) is self._scalar:
-            result = scalar_result(value.value if isinstance(value, Enum) else value)
+            result = scalar_result(value.value if self._is_enum else value)
         else:
             result = self._written(value)
         return self._full.write(value) if result is None else result
@@ -254,14 +256,17 @@ def scalar_result(value: Any) -> CallToolResult | None:
 
     Those that JSON cannot hold as they are: half of a surrogate pair, thousands of digits.
     """
-    if type(value) is float and not math.isfinite(value):
-        return None
     try:
         data = _encode(value)
     except (OverflowError, ValueError):
         return None
-    text = value if type(value) is str else data.decode()
-    if text[_LONG_TEXT : _LONG_TEXT + 1]:  # without a call of `len`, as few texts are long
+    if type(value) is str:
+        text = value
+    elif type(value) is float and not math.isfinite(value):
+        return None
+    else:
+        text = data.decode()
+    if text[_BEYOND_SHORT]:  # without a call of `len`, as few texts are long
         return LongTextResult.of(text, data, Raw(b"".join((b'{"result":', data, b"}"))))  # one copy
     return CallToolResult(content=[TextContent(text=text)], structured_content=Raw(b'{"result":%b}' % data))
 

@@ -33,7 +33,13 @@ from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.limits import HttpOptions, RequestLimit, StreamQuota, address_of
 from enfilade.transports.http.origin_checks import HostOriginPolicy, preflight
 from enfilade.transports.http.post import Post, Services, note_refusal
-from enfilade.transports.http.request_checks import BodyMemory, BodyReader, check_version, header_check_for
+from enfilade.transports.http.request_checks import (
+    BodyMemory,
+    BodyReader,
+    HeaderVerdict,
+    check_version,
+    header_check_for,
+)
 from enfilade.transports.http.response import send_empty, send_json, with_retry_after
 from enfilade.transports.http.resumption import GetEndpoint
 from enfilade.transports.http.sessions import Session, Sessions, session_not_found
@@ -249,17 +255,14 @@ class Endpoint:
                 post = Post(self.services, exchange, fields, verdict)
                 if principal is not None:
                     exchange.principal, post.owner = principal, principal.key
-                await post.serve()
+                try:
+                    await post.serve()
+                except (RpcError, StoreError) as error:
+                    await post.refuse(error)
             else:
-                table: MethodTable[tuple[Awaitable[None], Holder] | None] = {}
-                if self.options.sessions:  # else POST is the only method (R-320)
-                    table = {
-                        "GET": partial(self._serve_stream, exchange, fields, headers, principal),
-                        "DELETE": partial(self._delete, exchange, fields, headers, principal),
-                    }
-                stream = await serve_method(exchange, fields, verdict.version, table, headers, allow=_ALLOW)
+                stream = await self._serve_other_method(exchange, fields, verdict, principal)
                 if stream is not None:
-                    del fields, verdict, table  # the stream does not need them, for however long it is open
+                    del fields, verdict  # the stream does not need them, for however long it is open
                     serving, holder = stream
                     try:
                         await serving
@@ -277,6 +280,22 @@ class Endpoint:
             failure = masked(error, "an HTTP request could not be served")
             note_refusal(self.services.dispatcher.observation, failure)
             await _refuse(exchange, failure, failure.status or 500, headers)
+
+    async def _serve_other_method(
+        self,
+        exchange: HttpExchange,
+        fields: dict[bytes, bytes],
+        verdict: HeaderVerdict,
+        principal: "Principal | None",
+    ) -> tuple[Awaitable[None], Holder] | None:
+        """Serve a request that is no POST; return what serves the stream of a GET, and who holds it."""
+        table: MethodTable[tuple[Awaitable[None], Holder] | None] = {}
+        if self.options.sessions:  # else POST is the only method (R-320)
+            table = {
+                "GET": partial(self._serve_stream, exchange, fields, verdict.headers, principal),
+                "DELETE": partial(self._delete, exchange, fields, verdict.headers, principal),
+            }
+        return await serve_method(exchange, fields, verdict.version, table, verdict.headers, allow=_ALLOW)
 
     def _read_head(self, exchange: HttpExchange) -> None:
         """Read the headers of a request, and check where it comes from.

@@ -6,6 +6,7 @@ itself, its headers and its body; `docs/rules.md` has a row for each case.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -27,12 +28,7 @@ from enfilade.transports.http.request_checks import BodyReader, HeaderVerdict, U
 from enfilade.transports.http.response import PostResponse, send_empty
 from enfilade.transports.http.sessions import Session, Sessions
 from enfilade.transports.refusal_log import log_refusal
-from enfilade.transports.request_parsing import (
-    LARGE_MESSAGE,
-    ParsedMessage,
-    parse_large_call,
-    parse_message,
-)
+from enfilade.transports.request_parsing import ParsedMessage, decode_call, parse_message
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import (
     INVALID_PARAMS,
@@ -104,71 +100,72 @@ class Post(msgspec.Struct, eq=False):
     owner: str | None = None
     id: RequestId | None = None
     stateless: bool = False
+    _message: ParsedMessage | None = None
 
-    async def serve(self) -> None:
-        """Serve it."""
-        try:
-            if self.verdict.media is not None:
-                self.verdict.check_media()
-            take, bodies = self.exchange.whole_body, self.services.bodies
-            if take is None or b"content-encoding" in self.fields or (body := take(bodies.plain)) is None:
-                body = await bodies.read(self.fields, self.exchange)
-                if len(body) > LARGE_MESSAGE and (call := parse_large_call(body)) is not None:
-                    await self._message(call)
-                    return
-            decoded = decode(body)
-            if isinstance(decoded, list):
-                await self._batch(decoded)
-            elif decoded.method is UNSET:
-                await self._client_response(decoded)
-            else:
-                await self._message(parse_message(decoded))
-        except StoreError as failure:
-            error = masked(failure, "a request could not be served")
-            note_refusal(self.services.dispatcher.observation, error)
-            await self._response().conclude(503, encode_error(self.id, error))
-        except RpcError as error:
-            response = self._response()
-            response.headers = [*response.headers, *error.headers]
-            if isinstance(error, UnreadBodyError) and self.exchange.version.startswith("1"):
-                response.headers = [*response.headers, _CLOSE]
-            id = self.id if error.id is UNSET else error.id
-            status = response.status_of(error)
-            log_refusal(self.exchange.client, error, status)
-            note_refusal(self.services.dispatcher.observation, error)
-            await response.conclude(status, encode_error(id, error))
+    def serve(self) -> Awaitable[None]:
+        """Return what serves it.
 
-    async def _message(self, message: ParsedMessage) -> None:
+        Raises, now or when it is awaited:
+            RpcError, StoreError: it is not served; `refuse` says so to the client.
+        """
+        if self.verdict.media is not None:
+            self.verdict.check_media()
+        take, bodies = self.exchange.whole_body, self.services.bodies
+        if take is None or b"content-encoding" in self.fields or (body := take(bodies.plain)) is None:
+            return self._read_and_serve()
+        call = decode_call(body)  # nearly always it is one
+        return self._serve_body(body) if call is None else self._serve_message(call)
+
+    async def _read_and_serve(self) -> None:
+        body = await self.services.bodies.read(self.fields, self.exchange)
+        call = decode_call(body)
+        await (self._serve_body(body) if call is None else self._serve_message(call))
+
+    def _serve_body(self, body: bytes) -> Awaitable[None]:
+        decoded = decode(body)
+        if isinstance(decoded, list):
+            return self._batch(decoded)
+        if decoded.method is UNSET:
+            return self._client_response(decoded)
+        return self._serve_message(parse_message(decoded))
+
+    def _serve_message(self, message: ParsedMessage) -> Awaitable[None]:
         """Serve a request or take a notification, in the era it belongs to (R-101).
 
         The metadata in its body decides (R-102), also for `initialize` (E-10); the header only without it.
         """
-        try:
-            self.stateless = message.claim or (
-                self.verdict.version in STATELESS and message.method != "initialize"
-            )
-            if message.id is None:
-                await self._notification(message)
-                return
-            self.id = message.id
-            if self.stateless:
-                await self._stateless(message)
-            elif message.method == "initialize":
-                await self._initialize(message)
-            else:
-                session = self._known_session()
-                if session is not None:
-                    peer = session.peer
-                else:
-                    peer, session = await self._session_peer()
-                response = self._response(session)
-                request = self._session_request(message, peer, session, response)
-                await response.run(self.services.request_limit.responder, request)
-        except RpcError as error:
-            observation = self.services.dispatcher.observation
-            if observation is not None:
-                observation.refuse(error, message.method, message.params, self._known_peer(message))
-            raise
+        self._message, self.id, method = message, message.id, message.method
+        self.stateless = message.claim or (self.verdict.version in STATELESS and method != "initialize")
+        if self.id is None:
+            return self._notification(message)
+        if self.stateless:
+            return self._stateless(message)
+        if method == "initialize":
+            return self._initialize(message)
+        session = self._known_session()
+        if session is None:
+            return self._find_session(message)
+        return self._in_session(message, session.peer, session)
+
+    async def refuse(self, error: RpcError | StoreError) -> None:
+        """Answer with an error."""
+        observation, message = self.services.dispatcher.observation, self._message
+        if not isinstance(error, RpcError):
+            failure = masked(error, "a request could not be served")
+            note_refusal(observation, failure)
+            await self._response().conclude(503, encode_error(self.id, failure))
+            return
+        if message is not None and observation is not None:
+            observation.refuse(error, message.method, message.params, self._known_peer(message))
+        response = self._response()
+        response.headers = [*response.headers, *error.headers]
+        if isinstance(error, UnreadBodyError) and self.exchange.version.startswith("1"):
+            response.headers = [*response.headers, _CLOSE]
+        id = self.id if error.id is UNSET else error.id
+        status = response.status_of(error)
+        log_refusal(self.exchange.client, error, status)
+        note_refusal(observation, error)
+        await response.conclude(status, encode_error(id, error))
 
     def _known_peer(self, message: ParsedMessage) -> Peer | None:
         """Return who sent a message that is refused, if that can be read without a look into the store."""
@@ -195,17 +192,18 @@ class Post(msgspec.Struct, eq=False):
 
     # -- the stateless era -------------------------------------------------------------------------------------
 
-    async def _stateless(self, message: ParsedMessage) -> None:
-        """Serve a request that carries its own metadata (E-01), after checks in a fixed order (E-11).
+    def _stateless(self, message: ParsedMessage) -> Awaitable[None]:
+        """Return what serves a request with metadata of its own (E-01), after checks in a fixed order (E-11).
 
         Session id and `Last-Event-ID` are those of other requests and are not read (E-20, E-21, R-203).
         """
         method, fields, dispatcher = message.method, self.fields, self.services.dispatcher
         message.check_claim(fields, version := self.verdict.version)
-        if not dispatcher.offers(method, version):
-            raise method_not_found(method)
-        if method in dispatcher.audiences:
-            self._check_audience(method, message.stateless_peer(self.owner))
+        peer = message.stateless_peer(self.owner)
+        if method not in dispatcher.unconditional[version]:
+            if not dispatcher.offers(method, version):
+                raise method_not_found(method)
+            self._check_audience(method, peer)
         if message.params is not None:
             http.check_name(fields, method, message.params)
         params = message.checked_params()
@@ -216,7 +214,7 @@ class Post(msgspec.Struct, eq=False):
             self.id,
             method,
             params,
-            message.stateless_peer(self.owner),
+            peer,
             Channel(
                 outlet=response,
                 log_level=None if level is UNSET else level,
@@ -227,13 +225,13 @@ class Post(msgspec.Struct, eq=False):
             message.meta,
         )
         if listens:
-            await self._listen(response, request)
-        else:
-            await response.run(self.services.request_limit.responder, request)
+            return self._listen(response, request)
+        return response.run(self.services.request_limit.responder, request)
 
     def _check_audience(self, method: str, peer: Peer) -> None:
         """Refuse a method as unknown, before its parameters are checked, if all that it is for is hidden."""
-        if self.services.dispatcher.hides(method, Caller(self.exchange.principal, peer)):
+        dispatcher = self.services.dispatcher
+        if method in dispatcher.audiences and dispatcher.hides(method, Caller(self.exchange.principal, peer)):
             raise method_not_found(method)
 
     async def _listen(self, response: PostResponse, request: Request) -> None:
@@ -300,14 +298,23 @@ class Post(msgspec.Struct, eq=False):
         revision = self.verdict.version or ASSUMED_WITHOUT_HEADER  # R-112
         return Peer(revision=revision, principal=self.owner), None
 
+    async def _find_session(self, message: ParsedMessage) -> None:
+        """Serve a request whose session is not in memory, or that needs none."""
+        await self._in_session(message, *await self._session_peer())
+
+    def _in_session(self, message: ParsedMessage, peer: Peer, session: Session | None) -> Awaitable[None]:
+        response = self._response(session)
+        request = self._session_request(message, peer, session, response)
+        return response.run(self.services.request_limit.responder, request)
+
     def _session_request(
         self, message: ParsedMessage, peer: Peer, session: Session | None, response: PostResponse
     ) -> Request:
         """Return a request of a session; another in flight may have the same id (R-307)."""
         method, services = message.method, self.services
-        if not services.dispatcher.serves(method, peer.revision):
-            raise method_not_found(method)
-        if method in services.dispatcher.audiences:
+        if method not in services.dispatcher.unconditional[peer.revision]:
+            if not services.dispatcher.serves(method, peer.revision):
+                raise method_not_found(method)
             self._check_audience(method, peer)
         if session is None:
             channel = Channel(outlet=response, log_level=DEFAULT_LOG_LEVEL, http=self.exchange)

@@ -210,15 +210,12 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
                 self._waiting.stop()
                 if self._waiting.counted is not None and self.in_flight is not None:
                     self.in_flight.leave(self._waiting.counted)
-        if (
-            self._waiting is None
-            and self._stream is None
-            and error is None
-            and body is not None
-            and self.accepts[0]
-        ):
-            await self.exchange.send_json(body, self.headers)  # nearly always
-        elif self._early_outcome is not None:
+        is_plain = self._stream is None and error is None and body is not None and self.accepts[0]
+        if not (is_plain and self._waiting is None and self.exchange.send_json_now(body, self.headers)):
+            await self._send_outcome(body, error)
+
+    async def _send_outcome(self, body: bytes | None, error: RpcError | None) -> None:
+        if self._early_outcome is not None:
             await asyncio.wait((self._early_outcome,))
         elif error is None:
             await self.conclude(200, body)

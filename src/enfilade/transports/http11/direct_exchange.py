@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from enfilade.serving.observation.observer import Observation
     from enfilade.serving.principal import Principal
 
-#: The head of a response that is plain: the date, the length, and the id of a recorded request.
-_PLAIN: Final = b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+#: A response that is plain: the date, the length, the id of a recorded request, and a body that is copied.
+_PLAIN: Final = b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _RECORDED: Final = (
-    b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
 )
 _JSON: Final = (b"content-type", b"application/json")
 
@@ -176,7 +176,7 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
     def add_headers(self, headers: Headers) -> None:
         self._added = [*(self._added or ()), *headers]
 
-    async def send_json(self, body: bytes, headers: Headers) -> None:
+    def send_json_now(self, body: bytes, headers: Headers) -> bool:
         connection = self._connection
         defaults = connection.default_head()  # which may end the connection
         if (
@@ -188,8 +188,7 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
             or connection.flow.write_paused
             or self.method == "HEAD"
         ):
-            await self.send(200, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body)
-            return
+            return False
         if self.response_started:
             raise RuntimeError("The response has started already.")
         if connection.logs_access:
@@ -197,21 +196,21 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
         self.response_started = self.response_complete = True
         if self.head is not None:
             self._drop_head()
-        if self.record is None:
-            head = _PLAIN % (defaults, len(body))
+        size, record = len(body), self.record
+        copied = body if size <= COPIED_BODY else b""
+        if record is None:
+            data = _PLAIN % (defaults, size, copied)
         else:
-            record = self.record
             record.status = 200
-            record.bytes_out += len(body)
-            head = _RECORDED % (defaults, len(body), record.id or record.find_id())
-        if len(body) > COPIED_BODY:
-            connection.transport.write(head)
+            record.bytes_out += size
+            data = _RECORDED % (defaults, size, record.id or record.find_id(), copied)
+        connection.transport.write(data)
+        if not copied:
             connection.transport.write(body)
-        else:
-            connection.transport.write(head + body)
         if self._receivers:
             self.wake_receiver()
         connection.response_completed(True)
+        return True
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
         if self.record is not None:

@@ -46,34 +46,30 @@ class KnownHead:
         endpoint: what serves them.
 
     Attributes:
+        size: bytes of the head.
         fields: the headers by their names; None until the endpoint has read them.
         verdict: what the endpoint makes of them.
     """
 
-    __slots__ = ("_after", "_before", "_digits", "_size", "endpoint", "fields", "target", "verdict")
+    __slots__ = ("_after", "_before", "_digits", "endpoint", "fields", "size", "target", "verdict")
 
     def __init__(self, head: bytes, start: int, end: int, target: Target, endpoint: Any) -> None:
         self._before, self._after = head[:start], head[end:]
-        self._digits, self._size = end - start, len(head)
+        self._digits, self.size = end - start, len(head)
         self.target = target
         self.endpoint = endpoint
         self.fields: dict[bytes, bytes] | None = None
         self.verdict: Any = None
 
-    def body_in(self, data: bytes) -> int:
-        """Return where the body begins if these bytes are one whole request with this head, or else 0.
+    def fields_in(self, data: bytes) -> dict[bytes, bytes] | None:
+        """Return the headers of the request that these bytes are, if it is a whole one with this head.
 
-        The digits may be others, but as many.
+        The digits may be others, but as many. None for all else, and while the headers are not known.
         """
-        size = self._size
-        length = b"%d" % (len(data) - size)
-        if len(length) == self._digits and data.startswith(self._before + length + self._after):
-            return size
-        return 0
-
-    def fields_of(self, size: int) -> dict[bytes, bytes] | None:
-        """Return the headers of a request with a body of so many bytes; None while they are not known."""
-        fields, length = self.fields, b"%d" % size
+        length = b"%d" % (len(data) - self.size)
+        if len(length) != self._digits or not data.startswith(self._before + length + self._after):
+            return None
+        fields = self.fields
         if fields is None or fields[b"content-length"] == length:
             return fields
         return {**fields, b"content-length": length}

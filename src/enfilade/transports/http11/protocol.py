@@ -31,6 +31,7 @@ import asyncio
 import enum
 import inspect
 import logging
+import sys
 import time
 from collections.abc import Callable
 from contextvars import copy_context
@@ -240,28 +241,22 @@ class HttpProtocol(RequestReader):
 
     def _serve_known(self, data: bytes) -> bool:
         """Serve a request without parsing it, if it is one whole request with a head that was parsed before."""
-        previous = self.cycle
+        previous: Any = self.cycle
         if (
-            previous is None
-            or not previous.response_complete
+            not previous.response_complete
             or not previous.keep_alive
             or self._stage is not BETWEEN
             or self._state is not _OPEN
-            or self.in_reserve
-            or self._limit_concurrency is not None
         ):
             return False
         for head in self._known_heads:
-            start = head.body_in(data)
-            if start:
+            fields = head.fields_in(data)
+            if fields is not None:
                 break
         else:
             return False
         if self._unknown_heads:
             self._unknown_heads = min(self._unknown_heads, MOST_UNKNOWN) - 1
-        fields = head.fields_of(len(data) - start)
-        if fields is None:
-            return False
         self.cycle = exchange = DirectExchange(
             self,
             "POST",
@@ -271,9 +266,9 @@ class HttpProtocol(RequestReader):
             verdict=head.verdict,
             more_body=False,
             _has_event=True,
-            _body=data[start:],
+            _body=data[head.size :],
         )
-        self._start(exchange)
+        self._start_now(exchange)
         return True
 
     def _remember_head(self, data: bytes) -> None:
@@ -284,6 +279,8 @@ class HttpProtocol(RequestReader):
             return
         exchange = self.cycle
         if type(exchange) is not DirectExchange or exchange.method != "POST" or not exchange.keep_alive:
+            return
+        if self.in_reserve or self._limit_concurrency is not None:  # each request is checked
             return
         head = head_of(data, exchange.target, exchange.endpoint) if exchange.is_plain else None
         if head is not None:
@@ -510,8 +507,20 @@ class HttpProtocol(RequestReader):
 
     def _start(self, cycle: RequestCycle) -> None:
         self._active = cycle
-        cycle.task = self._loop.create_task(cycle.run())
-        self.server_state.tasks.add(cycle.task)
+        self._keep_running(cycle, self._loop.create_task(cycle.run()))
+
+    def _start_now(self, cycle: RequestCycle) -> None:
+        """Start a request that is complete, in this turn of the event loop where Python can do that."""
+        if sys.version_info < (3, 12) or self._loop.get_task_factory() is not None:
+            self._start(cycle)
+            return
+        self._active = cycle
+        self._keep_running(cycle, asyncio.Task(cycle.run(), loop=self._loop, eager_start=True))
+
+    def _keep_running(self, cycle: RequestCycle, task: "asyncio.Task[None]") -> None:
+        if not task.done():
+            cycle.task = task
+            self.server_state.tasks.add(task)
 
     def _outside(self, call: Callable[..., None], *arguments: Any) -> None:
         """Call what starts requests, which must not see the context variables of the one before them."""
