@@ -5,6 +5,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ from enfilade.serving.callers.access import AccessPolicy, Caller
 from enfilade.serving.channel import Peer
 from enfilade.serving.cluster import WorkerChannel
 from enfilade.serving.pagination import _MOST_PAGES, _AudiencePages
-from enfilade.serving.subscriptions import TOOLS, Change, Listener, hearing, updated
+from enfilade.serving.subscriptions import TOOLS, Change, Listener, hears, updated
 from enfilade.testing import connect
 from enfilade.timings import Timings
 from enfilade.wire.jsonrpc import RpcError
@@ -460,7 +461,7 @@ async def test_another_worker_looks_up_who_may_see_an_item() -> None:
         deliver = functools.partial(record, heard[name])
         timings = Timings(change_debounce=0.001)
         listener = Listener(
-            lambda change: True, deliver, may_see=hearing(AccessPolicy(), caller), timings=timings
+            lambda change: True, deliver, may_see=partial(hears, AccessPolicy(), caller), timings=timings
         )
         assert apps[1].changes.attach(listener)
 

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -231,20 +231,22 @@ class Listener:
 
     Attributes:
         loop: the event loop.
-        ended: done when nothing will be delivered any more.
+        is_stopped: whether nothing will be delivered any more.
         since: the number of the last change that was announced before it was attached, if that waits; else 0.
     """
 
     __slots__ = (
         "_all_changes",
         "_deliver",
+        "_ended",
         "_expiry",
         "_lock",
         "_matches",
         "_may_see",
         "_pending",
         "_timer",
-        "ended",
+        "_watcher",
+        "is_stopped",
         "loop",
         "owner",
         "since",
@@ -273,11 +275,28 @@ class Listener:
         self._may_see = may_see
         self._deliver = deliver
         self.loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = self.loop.create_future()
+        self.is_stopped = False
+        self._watcher: asyncio.Future[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
         self._lock = _pending_lock
         self._pending: PendingChanges | None = None  # a flush is scheduled while it has something
         self._timer: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
+
+    @property
+    def ended(self) -> "asyncio.Future[None]":
+        """A future that is done when nothing will be delivered any more."""
+        if self._ended is None:
+            self._ended = self.loop.create_future()
+            if self.is_stopped:
+                self._ended.set_result(None)
+        return self._ended
+
+    def watch(self, over: "asyncio.Future[None]") -> None:
+        """Let a future that others may set be done as well when nothing will be delivered any more."""
+        self._watcher = over
+        if self.is_stopped and not over.done():
+            over.set_result(None)
 
     def end_with(self, principal: "Principal | None", leeway: float) -> None:
         """End the listening when the token of its client is not accepted any more, if not before.
@@ -317,8 +336,10 @@ class Listener:
 
     def stop(self) -> None:
         """Deliver nothing from now on; to be called in the event loop."""
-        if not self.ended.done():
-            self.ended.set_result(None)
+        self.is_stopped = True
+        for future in (self._ended, self._watcher):
+            if future is not None and not future.done():
+                future.set_result(None)
         for timer in (self._timer, self._expiry):
             if timer is not None:
                 timer.cancel()
@@ -328,7 +349,7 @@ class Listener:
             self.loop.call_soon_threadsafe(call, *args)
 
     def _schedule_flush(self, delay: float) -> None:
-        if not self.ended.done():
+        if not self.is_stopped:
             self._timer = self.loop.call_later(delay, self._flush)
 
     def _queue(self, changes: Iterable[Change], *, first: bool = False) -> bool:
@@ -356,7 +377,7 @@ class Listener:
             changes: as they were announced, also those that do not match.
             missed: some may have been missed before them, so all that match are delivered.
         """
-        if self.ended.done():
+        if self.is_stopped:
             return
         if missed:
             changes = list(dict.fromkeys((*self._all_changes(), *changes)))
@@ -370,7 +391,7 @@ class Listener:
         undelivered: list[Change] = []
         lists: set[str] = set()
         for change in changes:
-            if self.ended.done():
+            if self.is_stopped:
                 return
             if change.uri is None and change.method in lists:
                 continue
@@ -613,15 +634,11 @@ class Changes:
                 listener.end()
 
 
-def hearing(access: "AccessPolicy", caller: "Caller") -> Callable[[Change], bool]:
-    """Return what decides which changes a caller hears of, by what it may see when they are delivered."""
-
-    def may_see(change: Change) -> bool:
-        if change.uri is not None:
-            return access.may_hear(change.uri, caller)
-        return change.names is None or any(access.lists(caller, entry) for entry in change.audience)
-
-    return may_see
+def hears(access: "AccessPolicy", caller: "Caller", change: Change) -> bool:
+    """Whether a caller hears of a change, by what it may see when that is delivered."""
+    if change.uri is not None:
+        return access.may_hear(change.uri, caller)
+    return change.names is None or any(access.lists(caller, entry) for entry in change.audience)
 
 
 # -- the methods of the protocol -------------------------------------------------------------------------------
@@ -685,7 +702,7 @@ class Subscriptions:
         listener = Listener(
             lambda change: change.method in methods or change.uri in watched,
             deliver,
-            may_see=hearing(self._access, caller_of(request)),
+            may_see=partial(hears, self._access, caller_of(request)),
             all_changes=lambda: [*lists, *map(updated, watched)],
             owner=request.channel.outlet,
             timings=self._changes.timings,

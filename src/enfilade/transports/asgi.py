@@ -11,6 +11,8 @@ import msgspec
 from enfilade.transports.exchange import DisconnectedError, Headers
 
 if TYPE_CHECKING:
+    import asyncio
+
     from enfilade.serving.observation.record import RequestRecord
     from enfilade.serving.principal import Principal
 
@@ -105,6 +107,9 @@ class AsgiExchange(msgspec.Struct, eq=False):
     async def disconnected(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    def watch(self, gone: "asyncio.Future[None]") -> bool:
+        return False
 
     def add_headers(self, headers: Headers) -> None:
         send = self._send

@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
+
     from enfilade.serving.observation.record import RequestRecord
     from enfilade.serving.principal import Principal
 
@@ -109,6 +111,10 @@ class HttpRequest(Protocol):
         Raises:
             Exception: the server has another way to say so, or a host's middleware refuses to wait for it.
         """
+        ...
+
+    def watch(self, gone: "asyncio.Future[None]") -> bool:
+        """Let a future be done once the client has gone; False if nothing but `disconnected` tells that."""
         ...
 
 

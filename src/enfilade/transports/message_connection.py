@@ -25,7 +25,7 @@ from enfilade.serving.dispatcher import Dispatcher, method_not_found
 from enfilade.serving.execution import expire
 from enfilade.serving.failures import cut_off, ends_more, masked
 from enfilade.serving.request import InFlight, Request
-from enfilade.serving.subscriptions import Change, Listener, Watched, hearing, notification_of, unwatch, watch
+from enfilade.serving.subscriptions import Change, Listener, Watched, hears, notification_of, unwatch, watch
 from enfilade.timings import Timings
 from enfilade.transports.http.limits import too_many_requests
 from enfilade.transports.refusal_log import refusals
@@ -165,7 +165,7 @@ class Connection:
         self._listener = Listener(
             lambda change: change.uri is None or change.uri in self._session.watched,
             send_change,
-            may_see=hearing(self._dispatcher.access, caller),
+            may_see=partial(hears, self._dispatcher.access, caller),
             owner=self._outlet,
             timings=self._timings,
         )

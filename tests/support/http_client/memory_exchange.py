@@ -84,6 +84,9 @@ class MemoryExchange:
     async def disconnected(self) -> None:
         await self._gone.wait()
 
+    def watch(self, gone: "asyncio.Future[None]") -> bool:
+        return False
+
     # -- the response ------------------------------------------------------------------------------------------
 
     async def send(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

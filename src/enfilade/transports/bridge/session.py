@@ -14,6 +14,7 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -22,7 +23,7 @@ from enfilade.transports.http.event_recorder import StreamRecorder
 from enfilade.transports.http.request_checks import check_version
 from enfilade.transports.http.resumption import SseResponse, retain
 from enfilade.transports.http.sessions import session_not_found
-from enfilade.transports.http.sse_stream import EventStream
+from enfilade.transports.http.sse_stream import EventStream, settle
 from enfilade.transports.http.stream_lock import StreamLock
 from enfilade.wire import headers as http
 from enfilade.wire.jsonrpc import INVALID_REQUEST, RpcError
@@ -171,7 +172,7 @@ class ServerStream:
             stream.send(message)
         is_retained = False
         try:
-            await response.wait_until_over(self._end())
+            await self._until_over(response)
             if self._has_ended:
                 await stream.finish(None)
             elif recorder is not None and self._stream is stream:
@@ -184,6 +185,15 @@ class ServerStream:
                 self._close(stream)
             if stream.connected:
                 stream.abandon()
+
+    async def _until_over(self, response: SseResponse) -> None:
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ended, stop = self._end(), partial(_settle_with, over)
+        ended.add_done_callback(stop)
+        try:
+            await response.until(over)
+        finally:
+            ended.remove_done_callback(stop)
 
     async def _retain(self, stream: EventStream, recorder: StreamRecorder) -> None:
         """Keep the stream for a client that was cut off, while it may reconnect or reads it elsewhere."""
@@ -204,3 +214,7 @@ class ServerStream:
         if self._stream is stream:
             self._stream = None
         stream.release()
+
+
+def _settle_with(over: "asyncio.Future[None]", _: "asyncio.Future[None]") -> None:
+    settle(over)

@@ -210,7 +210,7 @@ class StreamRecorder:
         self.on_claimed: Callable[[], None] | None = None
         self._log = log
         self._head: StreamHead | None = head  # None once the log has it
-        self._find_prefix = find_prefix
+        self._find_prefix: Callable[[], bytes | None] | None = find_prefix
         self._scopes = scopes
         self._prefix: bytes | None = None
         self._waited = False
@@ -254,7 +254,9 @@ class StreamRecorder:
             if self._head is not None and not self._waited:
                 self._waited = True  # once: a log that is out of order must not slow down what it cannot keep
                 await self.wait_written()
-            self._prefix = self._find_prefix()
+            self._prefix = None if self._find_prefix is None else self._find_prefix()
+            if self._prefix is not None:
+                self._find_prefix = None  # it takes memory, and the stream may be open for days
         return self._prefix
 
     def record(self, message: bytes, *, droppable: bool) -> int:

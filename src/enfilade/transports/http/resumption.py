@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Set
 from typing import Final, NamedTuple, Protocol
 
 from enfilade.counters import count
@@ -254,15 +254,21 @@ class SseResponse:
         if self._disconnect is not None:
             self._disconnect.cancel()
 
-    async def wait_until_over(self, ended: "asyncio.Future[None]") -> None:
-        """Wait until the client has gone, there is nothing more to send, or the connection is closed.
+    def until(self, over: "asyncio.Future[None]") -> Awaitable[None]:
+        """Return what waits until the client has gone, the connection is closed, or a future is done.
 
-        Most responses do nothing else for most of their life, so no task is made for it.
+        Most responses do nothing else for most of their life. So no task is made for it, and nothing at all where
+        the server can do without.
 
         Args:
-            ended: done when there is nothing more to send.
+            over: whoever has nothing more to send sets its result; so may this response.
         """
-        futures = (ended, self.open().closed)
+        self.open().watch(over)
+        if self._disconnect is None and self._request.watch(over):
+            return over
+        return self._disconnected_or(over)
+
+    async def _disconnected_or(self, over: "asyncio.Future[None]") -> None:
         # Besides `TimeoutError`, servers raise different errors for a client that has gone.
         with contextlib.suppress(Exception):
             async with asyncio.timeout(None) as limit:
@@ -271,13 +277,11 @@ class SseResponse:
                     with contextlib.suppress(RuntimeError):  # it is over already
                         limit.reschedule(0.0)
 
-                for future in futures:
-                    future.add_done_callback(stop)
+                over.add_done_callback(stop)
                 try:
                     await (self._disconnect or self._request.disconnected())
                 finally:
-                    for future in futures:
-                        future.remove_done_callback(stop)
+                    over.remove_done_callback(stop)
 
 
 class ServeStream(Protocol):
@@ -365,7 +369,9 @@ class GetEndpoint:
             if start is not None and batch is not None:
                 await self._resume(start, batch, lock, serve_stream, response, access)
             elif lock is not None:
-                await serve_stream(lock, response)
+                serving = serve_stream(lock, response)
+                del access, serve_stream  # as the fields
+                await serving
         finally:
             del self.open_responses[response]
             response.close()

@@ -34,7 +34,7 @@ Above `capacity`, notifications are dropped and counted; the outcome of the requ
 slows down its own stream only.
 
 *Keep-alive.* A comment is sent after a pause, so that proxies keep the connection open and a client that has gone
-is noticed (R-270). `KeepAliveTimer` uses one timer for the whole life of the stream.
+is noticed (R-270). `KeepAliveQueue` has one timer for all streams.
 
 *Event ids.* An id is the prefix of the stream and the position of the message (R-352). The prefix is known only
 once the log knows of the stream, so messages are framed when they are written and not when they are taken.
@@ -47,9 +47,9 @@ returned for twice as long.
 import asyncio
 import logging
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from enum import Enum
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -75,6 +75,9 @@ STREAM_HIGH_WATER: Final = 64 * 1024
 
 #: Timers that are due within so many seconds count as due.
 _TIMER_SLACK: Final = 0.002
+
+#: Comments that are sent in one turn of the event loop.
+_MOST_COMMENTS: Final = 100
 
 #: The headers of every event stream: proxies may neither hold events back (R-269) nor transform them.
 SSE_HEADERS: Final[Headers] = [
@@ -173,13 +176,13 @@ class EventStream(msgspec.Struct, eq=False):
     _framing: "Framing | None" = None
     _task: asyncio.Task[None] | None = None  # writes, while there is something to write
     _closed: asyncio.Future[None] | None = None
-    _keep_alive: "KeepAliveTimer | None" = None
+    _watcher: asyncio.Future[None] | None = None
+    _keep_alive: "KeepAliveQueue | None" = None  # None until the first pause
 
     def open(self) -> None:
         """Write what was sent so far, and from now on whatever is sent."""
         if self.state is not NEW:
             return
-        self._keep_alive = KeepAliveTimer(self.options.keep_alive, self.send_keep_alive)
         if self.recorder is not None:
             buffer = self._buffer
             messages, buffer.chunks = buffer.chunks, []
@@ -196,6 +199,11 @@ class EventStream(msgspec.Struct, eq=False):
     def connected(self) -> bool:
         """Whether anything that is sent may still arrive on this connection."""
         return self.state is OPEN or self.state is NEW
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is written at present."""
+        return self._task is None
 
     @property
     def over_capacity(self) -> bool:
@@ -260,7 +268,7 @@ class EventStream(msgspec.Struct, eq=False):
         if recorder is not None:
             recorder.record(message, droppable=True)
         if self._keep_alive is not None:
-            self._keep_alive.start_idle()
+            self._keep_alive.restart_idle(self)
         return True
 
     def send(self, message: bytes) -> bool:
@@ -299,6 +307,12 @@ class EventStream(msgspec.Struct, eq=False):
             if self.state is CLOSED:
                 self._closed.set_result(None)
         return self._closed
+
+    def watch(self, over: "asyncio.Future[None]") -> None:
+        """Let a future that others may set be done as well once nothing more is written to this connection."""
+        self._watcher = over
+        if self.state is CLOSED:
+            settle(over)
 
     def detach(self, retry: float | None = None) -> None:
         """End the connection, and let the stream go on in the log.
@@ -393,9 +407,10 @@ class EventStream(msgspec.Struct, eq=False):
         self.state = CLOSED
         self._buffer.wake_producers()
         if self._keep_alive is not None:
-            self._keep_alive.stop()
-        if self._closed is not None and not self._closed.done():
-            self._closed.set_result(None)
+            self._keep_alive.remove(self)
+        if self._closed is not None or self._watcher is not None:
+            settle(self._closed)
+            settle(self._watcher)
 
     # -- the writer --------------------------------------------------------------------------------------------
 
@@ -413,8 +428,6 @@ class EventStream(msgspec.Struct, eq=False):
     def _wake_writer(self) -> None:
         """Start a task that writes. Most streams are silent nearly always, so none waits for something to do."""
         if self._task is None and self.state is not NEW and self.state is not CLOSED:
-            if self._keep_alive is not None:
-                self._keep_alive.mark_active()
             self._task = asyncio.get_running_loop().create_task(self._write())
 
     async def _write(self) -> None:
@@ -432,9 +445,10 @@ class EventStream(msgspec.Struct, eq=False):
         except Exception as error:  # ASGI servers differ in what they raise once the client is gone, if anything
             log.debug("the reader of a stream went away: %r", error)
         finally:
-            if stays_open and self._keep_alive is not None:
+            if stays_open:
                 self._task = None
-                self._keep_alive.start_idle()
+                self._keep_alive = self._keep_alive or keep_alive_queue(self.options.keep_alive)
+                self._keep_alive.start_idle(self)
             else:
                 self._close()
 
@@ -471,54 +485,83 @@ class EventStream(msgspec.Struct, eq=False):
         return framing
 
 
-class KeepAliveTimer:
-    """Calls back after each pause of a stream, with a single timer.
+class KeepAliveQueue:
+    """Sends comments on the silent streams of an event loop, with a single timer.
 
-    There may be thousands of idle streams, and a timer takes half a KiB. The timer is set for the earliest time
-    at which a comment can be due, and set again if there was activity meanwhile.
+    There may be thousands of them, and a timer takes half a KiB. All have the same pause, so the first of them is
+    due first. The timer is set for it, and set again if there was activity meanwhile.
 
     Args:
         interval: seconds of a pause after which a comment is due.
-        callback: called then; it sends the comment.
+        loop: the event loop.
     """
 
-    __slots__ = ("_callback", "_handle", "_idle_since", "_interval", "_loop")
+    __slots__ = ("_idle_since", "_interval", "_loop", "_timer")
 
-    def __init__(self, interval: float, callback: Callable[[], None]) -> None:
+    def __init__(self, interval: float, loop: asyncio.AbstractEventLoop) -> None:
         self._interval = interval
-        self._callback: Callable[[], None] | None = callback
-        self._loop = asyncio.get_running_loop()
-        self._handle: asyncio.TimerHandle | None = None
-        self._idle_since: float | None = None  # None while something is written
+        self._loop = loop
+        self._idle_since: dict[EventStream, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
-    def start_idle(self) -> None:
-        """Measure a pause from now on."""
-        self._idle_since = self._loop.time()
-        if self._handle is None:
-            self._schedule(self._idle_since)
+    def start_idle(self, stream: EventStream) -> None:
+        """Measure a pause of a stream from now on."""
+        streams = self._idle_since
+        streams.pop(stream, None)
+        streams[stream] = now = self._loop.time()  # behind all others
+        if self._timer is None:
+            self._schedule(now)
 
-    def mark_active(self) -> None:
-        """Note that something is written, so that there is no pause."""
-        self._idle_since = None
+    def restart_idle(self, stream: EventStream) -> None:
+        """Measure the pause of a stream, which is idle, from now on."""
+        streams = self._idle_since
+        streams.pop(stream, None)
+        streams[stream] = self._loop.time()
 
-    def stop(self) -> None:
-        """Cancel the timer: the stream has ended."""
-        self._callback = None  # the stream, which refers to this timer in turn
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+    def remove(self, stream: EventStream) -> None:
+        """Forget a stream that has ended."""
+        self._idle_since.pop(stream, None)
 
-    def _schedule(self, now: float) -> None:
-        if self._callback is not None:
-            start = now if self._idle_since is None else self._idle_since
-            self._handle = self._loop.call_at(start + self._interval, self._check)
+    def _schedule(self, idle_since: float) -> None:
+        self._timer = self._loop.call_at(idle_since + self._interval, self._check)
 
     def _check(self) -> None:
-        self._handle = None
-        now, start = self._loop.time(), self._idle_since
-        if self._callback is not None and start is not None and start + self._interval <= now + _TIMER_SLACK:
-            self._callback()
-        self._schedule(now)
+        begun = self._loop.time() + _TIMER_SLACK - self._interval
+        self._timer = None
+        for stream, idle_since in list(islice(self._idle_since.items(), _MOST_COMMENTS)):
+            if idle_since > begun:
+                self._schedule(idle_since)
+                return
+            del self._idle_since[stream]
+            if stream.is_silent:  # else it comes back with the next pause
+                stream.send_keep_alive()
+        if self._idle_since:
+            self._schedule(next(iter(self._idle_since.values())))  # others get their turn before
+        else:
+            _queues.pop((self._loop, self._interval), None)
+
+
+#: Those that have a timer, by event loop and interval.
+_queues: Final[dict[tuple[asyncio.AbstractEventLoop, float], KeepAliveQueue]] = {}
+
+
+def keep_alive_queue(interval: float) -> KeepAliveQueue:
+    """Return the queue of the running event loop for the streams that have an interval.
+
+    Args:
+        interval: seconds of a pause after which a comment is due.
+    """
+    loop = asyncio.get_running_loop()
+    queue = _queues.get((loop, interval))
+    if queue is None:
+        queue = _queues[loop, interval] = KeepAliveQueue(interval, loop)
+    return queue
+
+
+def settle(future: "asyncio.Future[None] | None") -> None:
+    """Let a future be done, if there is one that is not."""
+    if future is not None and not future.done():
+        future.set_result(None)
 
 
 # -- framing ---------------------------------------------------------------------------------------------------

@@ -8,13 +8,23 @@ short disconnect (R-357). A client that comes back later than that is told of ev
 missed, although nobody knows whether there was one.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from enfilade.serving.callers.access import AccessPolicy, Caller
 from enfilade.serving.cluster import WorkerChannel
-from enfilade.serving.subscriptions import Change, Changes, Listener, all_changes, hearing, notification_of
+from enfilade.serving.subscriptions import (
+    Change,
+    Changes,
+    Listener,
+    Watched,
+    all_changes,
+    hears,
+    notification_of,
+)
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.event_recorder import StreamRecorder
 from enfilade.transports.http.resumption import SseResponse, retain
@@ -30,6 +40,41 @@ if TYPE_CHECKING:
 
 #: Standalone streams that are retained at once. The oldest gives way to the next one.
 MOST_RETAINED: Final = 256
+
+
+class _Outlet:
+    """What a listener of a session is told of, and where that is sent.
+
+    Attributes:
+        stream: is open; None before.
+    """
+
+    __slots__ = ("_key", "_offers", "_revision", "_streaming", "stream")
+
+    def __init__(
+        self, session: Session, streaming: Mapping[str | None, Watched], offers: Callable[[str, str], bool]
+    ) -> None:
+        self._key = session.peer.session_id
+        self._revision = session.peer.revision
+        self._streaming = streaming
+        self._offers = offers
+        self.stream: EventStream | None = None
+
+    def possible_changes(self) -> list[Change]:
+        """Return all changes that there can be."""
+        watched = self._streaming.get(self._key, ())
+        return all_changes(lambda method: self._offers(method, self._revision), watched)
+
+    def is_wanted(self, change: Change) -> bool:
+        """Whether the session is told of a change."""
+        return change.uri is None or change.uri in self._streaming.get(self._key, ())
+
+    def send(self, change: Change) -> bool:
+        """Send a change; False if there is no room now."""
+        stream = self.stream
+        if stream is None or stream.is_congested:
+            return False
+        return stream.push_now(notification_of(change, self._revision, self._streaming.get(self._key, {})))
 
 
 class StandaloneStreams:
@@ -75,25 +120,13 @@ class StandaloneStreams:
             StoreError: the store does not answer.
         """
         stream: EventStream | None = None
-        revision, streaming = session.peer.revision, self._sessions.streaming
         key = lock.session_id
-
-        def possible_changes() -> list[Change]:
-            return all_changes(lambda method: self._offers(method, revision), streaming.get(key, ()))
-
-        def is_wanted(change: Change) -> bool:
-            return change.uri is None or change.uri in streaming.get(key, ())
-
-        def send_change(change: Change) -> bool:
-            if stream is None or stream.is_congested:
-                return False
-            return stream.push_now(notification_of(change, revision, streaming.get(key, {})))
-
+        outlet = _Outlet(session, self._sessions.streaming, self._offers)
         listener = Listener(
-            is_wanted,
-            send_change,
-            all_changes=possible_changes,
-            may_see=hearing(self._access, Caller(principal, session.peer)),
+            outlet.is_wanted,
+            outlet.send,
+            all_changes=outlet.possible_changes,
+            may_see=partial(hears, self._access, Caller(principal, session.peer)),
             timings=self._options.timings,
         )
         listener.end_with(principal, self._access.leeway)
@@ -102,18 +135,20 @@ class StandaloneStreams:
         try:
             if not lock.revoked:  # else a newer stream tells of changes already
                 await self._attach(session, listener)
-            stream = response.open()
+            stream = outlet.stream = response.open()
             lock.attach(stream)
             if lock.revoked:
                 await stream.finish(None)
                 return
             if self._event_log is not None:
                 recorder = self._event_log.start_stream(key, is_response=False)
-                stream.record_to(recorder, priming=revision in POLLING)
+                stream.record_to(recorder, priming=session.peer.revision in POLLING)
             if response.missed_changes:
                 listener.offer_all()
-            await response.wait_until_over(listener.ended)
-            if listener.ended.done():
+            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            listener.watch(over)
+            await response.until(over)
+            if listener.is_stopped:
                 self._detach(key, listener)
                 await stream.finish(None, retry=None if recorder is None else response.retry)
             elif recorder is not None:

@@ -104,7 +104,8 @@ class TimedConnection(Protocol):
 
     Attributes:
         check_at: when the sweep checks it next, by the clock of the sweep; 0 after something happened.
-        progress: what the sweep noted at its last check; None before the first.
+        progress: what the sweep noted at its last check; None before the first, and while a response has nothing
+            to be written.
         in_reserve: whether it is above `max_connections`.
         cycle: its newest request.
         flow: its back-pressure.
@@ -276,6 +277,8 @@ class Sweep:
             progress.outstanding = 0
         next_check = self._checks[phase](connection, progress, elapsed)
         connection.check_at = clock if buffered else next_check
+        if phase is Phase.RESPONSE and not buffered:
+            connection.progress = None  # it would say nothing, and a stream may be open for days
 
     # -- one phase each: end the connection, or return the time of the next check ------------------------------
 

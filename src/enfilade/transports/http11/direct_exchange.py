@@ -8,6 +8,7 @@ Easy to get wrong: what goes past ASGI goes past its middleware. An application 
 one, answers by way of ASGI (`asgi_cycle.py`).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -128,6 +129,7 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
 
     def forget_head(self) -> None:
         self._headers, self.fields, self.verdict, self._scope = (), None, None, None
+        self._connection.release_parser(self)
 
     def expect_body(self, digest: bytes, refusal: Exception) -> None:
         from hashlib import sha256
@@ -170,6 +172,17 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
     async def disconnected(self) -> None:
         while not (self._is_disconnected or self.response_complete):
             await self._next_event()
+
+    def watch(self, gone: "asyncio.Future[None]") -> bool:
+        if self.more_body:
+            return False
+        if self._is_disconnected or self.response_complete:
+            if not gone.done():
+                gone.set_result(None)
+        else:
+            self._connection.resume_reading()  # else nobody notices
+            self._receivers += (gone,)
+        return True
 
     # -- the response ------------------------------------------------------------------------------------------
 

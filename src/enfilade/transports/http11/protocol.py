@@ -35,6 +35,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import lru_cache
 from typing import Any, Final
 
 import httptools
@@ -62,6 +63,7 @@ from enfilade.transports.http11.reader import (
     NOTED,
     TRAILERS,
     LargeBody,
+    NoParser,
     RequestReader,
     RequestRefused,
 )
@@ -112,7 +114,8 @@ class HttpProtocol(RequestReader):
         "_active",
         "_app",
         "_app_state",
-        "_asgi",
+        "_asgi_version",
+        "_client",
         "_context",
         "_default_head",
         "_direct",
@@ -126,6 +129,8 @@ class HttpProtocol(RequestReader):
         "_lingering",
         "_loop",
         "_plain_app",
+        "_scheme",
+        "_server",
         "_slots",
         "_state",
         "_turn",
@@ -161,7 +166,7 @@ class HttpProtocol(RequestReader):
         self._unknown_heads = 0  # less those that were known
         self._context = copy_context()
         self._app_state = app_state
-        self._asgi = {"version": config.asgi_version, "spec_version": "2.3"}
+        self._asgi_version = config.asgi_version
         self._limit_concurrency = config.limit_concurrency
         self._loop = _loop or asyncio.get_running_loop()
         self.server_state = server_state
@@ -192,13 +197,9 @@ class HttpProtocol(RequestReader):
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes
         self.transport = transport
         self.flow = BackPressure(transport)
-        self._scope: dict[str, Any] = {  # of each request on this connection; what differs is added
-            "type": "http",
-            "server": get_local_addr(transport),
-            "client": get_remote_addr(transport),
-            "scheme": "https" if is_ssl(transport) else "http",
-            "root_path": self._root_path,
-        }
+        self._server = _shared(get_local_addr(transport))
+        self._client = get_remote_addr(transport)
+        self._scheme = "https" if is_ssl(transport) else "http"
         self._slots.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -422,11 +423,15 @@ class HttpProtocol(RequestReader):
     ) -> dict[str, Any]:
         """Return the scope of a request as ASGI has it."""
         return {
-            **self._scope,
+            "type": "http",
+            "server": self._server,
+            "client": self._client,
+            "scheme": self._scheme,
+            "root_path": self._root_path,
             "path": target.path,
             "raw_path": target.raw_path,
             "query_string": target.query,
-            "asgi": self._asgi.copy(),
+            "asgi": {"version": self._asgi_version, "spec_version": "2.3"},
             "http_version": version,
             "method": method,
             "headers": headers,
@@ -631,8 +636,7 @@ class HttpProtocol(RequestReader):
     @property
     def client_address(self) -> tuple[str, int] | None:
         """Address of the client."""
-        client_address: tuple[str, int] | None = self._scope["client"]
-        return client_address
+        return self._client
 
     def may_discard(self, announced: int | None, received: int) -> bool:
         """Whether the rest of a body that the application does not want is so small that it can be read.
@@ -649,6 +653,11 @@ class HttpProtocol(RequestReader):
             self._active = answered = cycle.without_head()
             if self.cycle is cycle:
                 self.cycle = answered
+
+    def release_parser(self, cycle: RequestCycle) -> None:
+        """Do without a parser until something arrives: the response to a request may last for long."""
+        if self.cycle is cycle and cycle.keep_alive and self._stage is BETWEEN and self._state is _OPEN:
+            self._parser = NoParser(self)
 
     def forget_request(self) -> RequestCycle | None:
         """Forget the heads that are known, and of the newest request, which is answered, all but its state."""
@@ -688,7 +697,7 @@ class HttpProtocol(RequestReader):
             self._write_refusal(refusal)
 
     def _write_refusal(self, refusal: RequestRefused) -> None:
-        refusals.warn(self._scope["client"], refusal.status, refusal.reason, refusal.setting)
+        refusals.warn(self._client, refusal.status, refusal.reason, refusal.setting)
         self.transport.write(refusal_response(refusal.status, refusal.reason, self.default_head()))
         self._close()
 
@@ -713,6 +722,12 @@ class HttpProtocol(RequestReader):
         self._discarded += size
         if self._discarded > self._discard_limit:
             self.flow.pause_reading()
+
+
+@lru_cache(maxsize=64)
+def _shared(address: tuple[str, int | None] | None) -> tuple[str, int | None] | None:
+    """Return the same object for the same address: most connections come to one address of the server."""
+    return address
 
 
 def is_supported() -> bool:

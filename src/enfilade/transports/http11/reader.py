@@ -112,7 +112,6 @@ class RequestReader(asyncio.Protocol):
         "_parser",
         "_refusal",
         "_root_path",
-        "_scope",
         "_stage",
         "_target",
         "_upgraded",
@@ -122,7 +121,6 @@ class RequestReader(asyncio.Protocol):
 
     def __init__(self, root_path: str) -> None:
         self._root_path = root_path
-        self._scope: dict[str, Any] = {}  # of each request on this connection; what differs is added
         self._parser: Any = new_parser(self)  # or what stands for one, while its calls are not needed
         self._upgraded: bytes | None = None  # framing of a request whose Upgrade stops the parser
         self._last_url: bytes | None = None  # whose parts `_target` has, and the method that it came with
@@ -360,6 +358,24 @@ def new_parser(callbacks: Any) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(callbacks)
     parser.set_dangerous_leniencies(lenient_version=True)  # `_check_version` decides
     return parser
+
+
+class NoParser:
+    """Is in place of a parser between two requests, for as long as nothing arrives: a parser takes a KiB.
+
+    Args:
+        reader: of the connection; gets a new parser then.
+    """
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, reader: RequestReader) -> None:
+        self._reader = reader
+
+    def feed_data(self, data: bytes | memoryview) -> None:
+        """Parse bytes as `HttpRequestParser` does."""
+        self._reader._parser = parser = new_parser(self._reader)
+        parser.feed_data(data)
 
 
 class LargeBody:

@@ -101,6 +101,10 @@ class ConnectionApi(Protocol):
         """Keep of a request that is answered only its state."""
         ...
 
+    def release_parser(self, cycle: "RequestCycle") -> None:
+        """Do without a parser until something arrives: the response to a request may last for long."""
+        ...
+
     def response_completed(self, keep_alive: bool) -> None:
         """Go on with the next request, or close the connection."""
         ...
