@@ -208,7 +208,7 @@ BARS: Final = (
         at_most=True,
     ),
     _figure("memory of an idle session", _NOTHING, "idle/enfilade", " KiB", "session", None, digits=2),
-    _figure("memory of an open GET stream", 14, "idle/enfilade", " KiB", "stream", None, digits=1),
+    _figure("memory of an open GET stream", 10, "idle/enfilade", " KiB", "stream", None, digits=1),
     _figure("`import enfilade`, over bare Python", 150, "import/enfilade", " ms", "ms", "cpu_ms"),
     _figure("start to first answer, over bare Python", 250, "start/enfilade run", " ms", "ms", "cpu_ms"),
     _used("start to the first call of a tool", 270, "first-call/app.run()", " ms", "cpu_ms"),

@@ -133,6 +133,10 @@ class TimedConnection(Protocol):
         """Address of the client."""
         ...
 
+    def release_parser(self, cycle: RequestCycle) -> None:
+        """Do without a parser until something arrives behind a request, if it has arrived."""
+        ...
+
     def forget_request(self) -> RequestCycle | None:
         """Forget all but the state of its newest request, which is answered; return what stands for it."""
         ...
@@ -277,8 +281,10 @@ class Sweep:
             progress.outstanding = 0
         next_check = self._checks[phase](connection, progress, elapsed)
         connection.check_at = clock if buffered else next_check
-        if phase is Phase.RESPONSE and not buffered:
-            connection.progress = None  # it would say nothing, and a stream may be open for days
+        if phase is Phase.RESPONSE and not buffered:  # it may be a stream that is open for days
+            connection.progress = None
+            if connection.cycle is not None:
+                connection.release_parser(connection.cycle)
 
     # -- one phase each: end the connection, or return the time of the next check ------------------------------
 

@@ -655,7 +655,7 @@ class HttpProtocol(RequestReader):
                 self.cycle = answered
 
     def release_parser(self, cycle: RequestCycle) -> None:
-        """Do without a parser until something arrives: the response to a request may last for long."""
+        """Do without a parser until something arrives behind a request, if it has arrived."""
         if self.cycle is cycle and cycle.keep_alive and self._stage is BETWEEN and self._state is _OPEN:
             self._parser = NoParser(self)
 

@@ -102,7 +102,7 @@ class ConnectionApi(Protocol):
         ...
 
     def release_parser(self, cycle: "RequestCycle") -> None:
-        """Do without a parser until something arrives: the response to a request may last for long."""
+        """Do without a parser until something arrives behind a request, if it has arrived."""
         ...
 
     def response_completed(self, keep_alive: bool) -> None:
