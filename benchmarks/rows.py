@@ -27,16 +27,17 @@ def _script(python: str, name: str, *arguments: str) -> Command:
     return (python, str(SERVERS / name), *arguments)
 
 
-def _on_uvicorn(app: str, lifespan: str) -> Command:
+def _on_uvicorn(app: str, lifespan: str, http: str = "httptools") -> Command:
     return (
         *(sys.executable, "-m", "uvicorn", app, "--app-dir", str(SERVERS), "--port", "{port}"),
-        *("--loop", "uvloop", "--http", "httptools", "--lifespan", lifespan, "--no-server-header"),
+        *("--loop", "uvloop", "--http", http, "--lifespan", lifespan, "--no-server-header"),
         *("--log-level", "warning", "--no-access-log"),
     )
 
 
 _LIMIT_UVICORN: Final = _on_uvicorn("limit_uvicorn:app", "off")
 _ENFILADE_ON_UVICORN: Final = _on_uvicorn("enfilade_server:app", "on")
+_ENFILADE_WITH_ITS_HTTP: Final = _on_uvicorn("enfilade_server:app", "on", "enfilade.transports.http11:Protocol")
 _LIMIT_PROTOCOL: Final = _script(sys.executable, "limit_protocol.py", "{port}")
 _ENFILADE: Final = (
     *(str(Path(sys.executable).with_name("enfilade")), "run", str(SERVERS / "enfilade_server.py")),
@@ -181,6 +182,7 @@ def _rows() -> Iterator[Row]:
     yield from _limits("calls", echo)
     yield _enfilade("calls", "enfilade", echo)
     yield Row(group="calls", server="enfilade-asgi", command=_ENFILADE_ON_UVICORN, work=echo)
+    yield Row(group="calls", server="enfilade-http11", command=_ENFILADE_WITH_ITS_HTTP, work=echo)
     yield _enfilade("calls", "enfilade-authorized", works.ECHO_AUTHORIZED)
     yield _enfilade("calls", "enfilade-100-tools", echo, BENCH_OTHERS="99")
     yield _enfilade("calls", "enfilade-redis", echo, **redis)

@@ -21,4 +21,27 @@ Beyond RFC 9112, a head that came before on the same connection is not parsed ag
 When it can be deleted. All but the limits: once uvicorn's own protocol costs as little, hands whole requests to
 an endpoint, and has hooks for the limits. Until then a uvicorn that creates connections in another
 way than `is_supported` expects is served by its own protocol, and a warning says which settings have no effect.
+
+Under uvicorn's own command it serves as `uvicorn server:app --http enfilade.transports.http11:Protocol`. Then time
+limits are the defaults of the settings, an idle connection has uvicorn's `--timeout-keep-alive`, and the number of
+requests its `--limit-concurrency`. Easy to get wrong there: a host with WebSockets, as an `Upgrade` is ignored.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from enfilade.transports.http11.protocol import HttpProtocol as Protocol
+
+__all__ = ["Protocol"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Protocol":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import uvicorn
+
+    from enfilade.transports.http11.protocol import HttpProtocol, is_supported
+
+    if not is_supported():  # it would fail with the first connection, or with a later one
+        raise ImportError(f"{__name__} does not support uvicorn {uvicorn.__version__}; leave out --http")
+    return HttpProtocol
