@@ -22,9 +22,9 @@ When it can be deleted. All but the limits: once uvicorn's own protocol costs as
 an endpoint, and has hooks for the limits. Until then a uvicorn that creates connections in another
 way than `is_supported` expects is served by its own protocol, and a warning says which settings have no effect.
 
-uvicorn's own command serves with it as well: `uvicorn server:app --http enfilade.transports.http11:Protocol`. Then
-time limits have their defaults, an idle connection has uvicorn's `--timeout-keep-alive`, and the number of requests
-its `--limit-concurrency`. Easy to get wrong there: a host with WebSockets, as an `Upgrade` is ignored.
+uvicorn's own command takes it as well: `uvicorn server:app --http enfilade.transports.http11:Protocol`. Then time
+limits have their defaults, an idle connection has uvicorn's `--timeout-keep-alive`, and `--limit-concurrency`
+counts. Easy to get wrong there: a host with WebSockets, as an `Upgrade` is ignored.
 """
 
 from typing import TYPE_CHECKING, Any
