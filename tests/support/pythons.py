@@ -28,6 +28,7 @@ OLDEST, NEWEST = 11, 20
 #: What runs there, in this order. Servers in other processes, stores and clients run on one Python only.
 PARTS = (
     *("primitives", "wire", "serving", "lint", "client_config", "client", "testing"),
+    *("transports/http11/test_direct_exchange.py", "transports/http11/test_start_of_requests.py"),
     *("test_app.py", "test_settings.py"),
 )
 #: What is counted or measured on the Python of `make test` alone, and what real clients and other programs do.

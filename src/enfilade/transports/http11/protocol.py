@@ -512,20 +512,26 @@ class HttpProtocol(RequestReader):
 
     def _start(self, cycle: RequestCycle) -> None:
         self._active = cycle
-        self._keep_running(cycle, self._loop.create_task(cycle.run()))
-
-    def _start_now(self, cycle: RequestCycle) -> None:
-        """Start a request that is complete, in this turn of the event loop where Python can do that."""
-        if sys.version_info < (3, 12) or self._loop.get_task_factory() is not None:
-            self._start(cycle)
-            return
-        self._active = cycle
-        self._keep_running(cycle, asyncio.Task(cycle.run(), loop=self._loop, eager_start=True))
-
-    def _keep_running(self, cycle: RequestCycle, task: "asyncio.Task[None]") -> None:
-        if not task.done():
+        task = self._loop.create_task(cycle.run())
+        if not task.done():  # with a task factory it may be
             cycle.task = task
             self.server_state.tasks.add(task)
+
+    if sys.version_info >= (3, 12):
+
+        def _start_now(self, cycle: RequestCycle) -> None:
+            """Start a request that is complete, in this turn of the event loop where Python can do that."""
+            if self._loop.get_task_factory() is not None:
+                self._start(cycle)
+                return
+            self._active = cycle
+            task = asyncio.Task(cycle.run(), loop=self._loop, eager_start=True)
+            if not task.done():  # nearly always it is
+                cycle.task = task
+                self.server_state.tasks.add(task)
+
+    else:
+        _start_now = _start
 
     def _outside(self, call: Callable[..., None], *arguments: Any) -> None:
         """Call what starts requests, which must not see the context variables of the one before them."""
