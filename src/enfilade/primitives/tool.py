@@ -88,6 +88,7 @@ class Tool(Handler, frozen=True, eq=False):
         timeout: seconds that a call may take; None for no limit of its own.
         middleware: around its calls, outermost first.
         is_plain: whether it has neither secrets, nor limits, nor middleware, and all its calls run.
+        is_direct: whether it is plain, and its function a coroutine function without dependencies.
         access: who may see and call it; None for everybody.
         limits: how many calls of it there may be; None for any number.
         budget: how large its results may be; None if it does not say.
@@ -100,6 +101,7 @@ class Tool(Handler, frozen=True, eq=False):
     timeout: float | None
     middleware: tuple[Callable[..., Any], ...]
     is_plain: bool
+    is_direct: bool
     access: Access | None
     limits: CallLimits | None
     budget: ResultBudget | None
@@ -260,6 +262,7 @@ def tool_from_function(
         outline = replace(outline, description=docstring.description)
     check_sendable(_preview(outline, reader, writer, docstring, signature), label)
     secrets = secret_names(requires_secrets)
+    is_plain = (timeout, limits, budget, outcomes) == (None,) * 4 and not secrets and not around
     return Tool(
         name=tool_name,
         fn=fn,
@@ -271,7 +274,8 @@ def tool_from_function(
         secrets=secrets,
         timeout=timeout,
         middleware=around,
-        is_plain=(timeout, limits, budget, outcomes) == (None,) * 4 and not secrets and not around,
+        is_plain=is_plain,
+        is_direct=is_plain and is_async(fn) and not signature.dependencies,
         access=None if is_open else _access.read_access(label, requires_scopes, visible),
         limits=limits,
         budget=budget,

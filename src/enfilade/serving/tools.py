@@ -126,7 +126,7 @@ class Tools:
         try:
             if not (tool.is_plain and self._runs_plain and request.redaction is None):
                 return await self._run_within_limits(request, tool, arguments)
-            if tool.dependencies or not tool.is_async:
+            if not tool.is_direct:
                 return await self._runner.run(request, tool, tool.bind, arguments, tool.result)
             # Nearly always; as the runner does, with a coroutine less.
             context = self._runner.context(request, NO_SECRETS) if tool.contexts else None

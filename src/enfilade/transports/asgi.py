@@ -129,9 +129,12 @@ class AsgiExchange(msgspec.Struct, eq=False):
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    def send_json_now(self, body: bytes, headers: Headers) -> bool:
-        """Return False: a server may wait for anything."""
-        return False
+    async def send_json(self, body: bytes, headers: Headers) -> None:
+        headers = [_JSON, (b"content-length", b"%d" % len(body)), *headers]
+        if self.record is not None:
+            headers = self.record.note_response(200, len(body), headers)
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Headers) -> None:
         if self.record is not None:

@@ -132,11 +132,14 @@ class HttpResponse(Protocol):
         """Send a complete response; `headers` has its length."""
         ...
 
-    def send_json_now(self, body: bytes, headers: Headers) -> bool:
-        """Send a complete response of JSON with status 200 without waiting; False if that cannot be done now.
+    def send_json(self, body: bytes, headers: Headers) -> Coroutine[Any, Any, None] | None:
+        """Send a complete response of JSON with status 200.
 
         Args:
             headers: besides those for the type and the length of the body.
+
+        Returns:
+            What sends it; None if it was sent at once.
         """
         ...
 

@@ -94,8 +94,9 @@ class MemoryExchange:
         await self.write(body, is_last=True)
         assert int(self.response_headers["content-length"]) == len(body)
 
-    def send_json_now(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
-        return False
+    async def send_json(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        length = (b"content-length", b"%d" % len(body))
+        await self.send(200, [(b"content-type", b"application/json"), length, *headers], body)
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         await self._wait_for_room()

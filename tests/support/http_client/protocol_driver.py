@@ -15,7 +15,6 @@ from uvicorn.server import ServerState
 
 from enfilade.transports.exchange import DisconnectedError, HttpExchange
 from enfilade.transports.http.request_checks import HeaderVerdict
-from enfilade.transports.http.response import send_json
 
 _QUIET = 4  # turns of the event loop in which nothing happens: longer than any step of a request takes
 
@@ -134,8 +133,9 @@ class DirectEcho(Echo):
         self.served.append(said)
         if exchange.fields is None:  # as the endpoint does; else the head is known
             exchange.fields, exchange.verdict = dict(exchange.headers), HeaderVerdict()
-        if not exchange.send_json_now(said, []):
-            await send_json(exchange, 200, said, [])
+        sending = exchange.send_json(said, [])
+        if sending is not None:
+            await sending
 
 
 class Driver:

@@ -210,8 +210,17 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
                 self._waiting.stop()
                 if self._waiting.counted is not None and self.in_flight is not None:
                     self.in_flight.leave(self._waiting.counted)
-        is_plain = self._stream is None and error is None and body is not None and self.accepts[0]
-        if not (is_plain and self._waiting is None and self.exchange.send_json_now(body, self.headers)):
+        if (
+            error is None
+            and body is not None
+            and self._waiting is None
+            and self._stream is None
+            and self.accepts[0]
+        ):
+            sending = self.exchange.send_json(body, self.headers)  # nearly always
+            if sending is not None:
+                await sending
+        else:
             await self._send_outcome(body, error)
 
     async def _send_outcome(self, body: bytes | None, error: RpcError | None) -> None:

@@ -9,7 +9,7 @@ one, answers by way of ASGI (`asgi_cycle.py`).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from enfilade.serving.observation.current import current_record
@@ -189,7 +189,7 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
     def add_headers(self, headers: Headers) -> None:
         self._added = [*(self._added or ()), *headers]
 
-    def send_json_now(self, body: bytes, headers: Headers) -> bool:
+    def send_json(self, body: bytes, headers: Headers) -> Coroutine[Any, Any, None] | None:
         connection = self._connection
         defaults = connection.default_head()  # which may end the connection
         if (
@@ -201,7 +201,7 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
             or connection.flow.write_paused
             or self.method == "HEAD"
         ):
-            return False
+            return self.send(200, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body)
         if self.response_started:
             raise RuntimeError("The response has started already.")
         if connection.logs_access:
@@ -223,7 +223,7 @@ class DirectExchange(RequestCycle, eq=False, kw_only=True):
         if self._receivers:
             self.wake_receiver()
         connection.response_completed(True)
-        return True
+        return None
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
         if self.record is not None:
