@@ -135,7 +135,7 @@ class Post(msgspec.Struct, eq=False):
         The metadata in its body decides (R-102), also for `initialize` (E-10); the header only without it.
         """
         self._message, self.id, method = message, message.id, message.method
-        self.stateless = message.claim or (self.verdict.version in STATELESS and method != "initialize")
+        self.stateless = message.claim or (self.verdict.is_stateless and method != "initialize")
         if self.id is None:
             return self._notification(message)
         if self.stateless:
@@ -253,7 +253,7 @@ class Post(msgspec.Struct, eq=False):
         which is newer than this server, and its `initialize` is how the two agree (R-360); one of a revision
         without a handshake is refused (E-09).
         """
-        if self.verdict.version in STATELESS:
+        if self.verdict.is_stateless:
             raise RpcError(
                 INVALID_PARAMS,
                 f"initialize is not part of revision {self.verdict.version}. Either send requests with _meta, in "
@@ -285,9 +285,9 @@ class Post(msgspec.Struct, eq=False):
 
     def _known_session(self) -> Session | None:
         """Return the session of the request if it is in memory, as it nearly always is."""
-        session = self.services.sessions.cached(self.fields.get(http.SESSION_ID), self.owner)
-        version = self.verdict.version
-        return session if session is not None and (not version or version in HANDSHAKE) else None
+        if not self.verdict.is_for_session:
+            return None
+        return self.services.sessions.cached(self.fields.get(http.SESSION_ID), self.owner)
 
     async def _session_peer(self) -> tuple[Peer, Session | None]:
         """Return who sends a message without a claim: a session's client, or one that needs no session."""
@@ -331,7 +331,7 @@ class Post(msgspec.Struct, eq=False):
 
     async def _client_response(self, envelope: Envelope) -> None:
         """Take a client's response to a request of ours: 202 in a session, matched or not (E-28, E-29, R-321)."""
-        if self.verdict.version in STATELESS:
+        if self.verdict.is_stateless:
             raise invalid_request("a response cannot be POSTed in this revision")
         peer, _ = await self._session_peer()
         await self._take_client_response(envelope, peer)
@@ -362,7 +362,7 @@ class Post(msgspec.Struct, eq=False):
         """Serve an array of messages, in 2025-03-26 only (E-25, E-26, E-27, R-207, R-340, R-344)."""
         if len(elements) > self.services.options.batch_limit:
             raise invalid_request(f"a batch has at most {self.services.options.batch_limit} messages")
-        if not elements or self.verdict.version in STATELESS or any(map(_claims, elements)):
+        if not elements or self.verdict.is_stateless or any(map(_claims, elements)):
             raise invalid_request("a body is exactly one message")
         peer, session = await self._session_peer()
         if peer.revision != BATCHING:

@@ -24,7 +24,7 @@ from enfilade.transports.request_parsing import LARGE_MESSAGE, check_values
 from enfilade.wire import headers as http
 from enfilade.wire.headers import PROTOCOL_VERSION
 from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, RpcError
-from enfilade.wire.revisions import ALL, HANDSHAKE, UNSUPPORTED
+from enfilade.wire.revisions import ALL, HANDSHAKE, STATELESS, UNSUPPORTED
 
 #: Host, Origin, Content-Type, Accept and MCP-Protocol-Version of a request.
 _Key = tuple[bytes | None, bytes | None, bytes | None, bytes | None, bytes | None]
@@ -44,6 +44,8 @@ class HeaderVerdict(msgspec.Struct, frozen=True, kw_only=True):
         media: HTTP status and reason for media types that cannot be served by POST; None if they can.
         accepts: whether the client takes (JSON, an event stream).
         version: the text of `MCP-Protocol-Version`, empty if it is absent.
+        is_stateless: whether that is a revision without sessions.
+        is_for_session: whether a request of a session may have it.
         headers: what every response carries: those by which a browser lets a page read it.
     """
 
@@ -51,6 +53,8 @@ class HeaderVerdict(msgspec.Struct, frozen=True, kw_only=True):
     media: tuple[int, str] | None = None
     accepts: tuple[bool, bool] = (True, True)
     version: str = ""
+    is_stateless: bool = False
+    is_for_session: bool = True
     headers: Headers = []
 
     def check(self) -> None:
@@ -89,10 +93,13 @@ def header_check_for(policy: HostOriginPolicy) -> Callable[[Mapping[bytes, bytes
             media = 415, "Content-Type must be application/json"
         elif not any(accepts):
             media = 406, "Accept must allow application/json or text/event-stream, better both"
+        revision = http.single(version or b"").decode("latin-1")
         return HeaderVerdict(
             media=media,
             accepts=accepts,
-            version=http.single(version or b"").decode("latin-1"),
+            version=revision,
+            is_stateless=revision in STATELESS,
+            is_for_session=not revision or revision in HANDSHAKE,
             headers=[] if origin is None else cors(origin),
         )
 

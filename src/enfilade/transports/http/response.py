@@ -133,7 +133,7 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
     endless: bool = False
     event_log: SealedEventLog | None = None
     in_flight: InFlightCounter | None = None
-    _session_id: str | None = None
+    _session_id: str | None = None  # of a batch
     _request: Request | None = None
     _stream: EventStream | None = None
     _waiting: _Waiting | None = None  # None until the request waits for something
@@ -185,7 +185,6 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
     async def run(self, responder: Responder, request: Request) -> None:
         """Serve the request and send its one outcome."""
         self._request = request
-        self._session_id = request.peer.session_id
         if self.options.eager:
             self._waiting = _Waiting()
             self._start_stream()
@@ -364,13 +363,14 @@ class PostResponse(msgspec.Struct, eq=False, kw_only=True):
         """
         if self._stream is None and self._may_stream:
             recorder = None  # a stateless stream is not in the log, so its events have no ids (R-204)
-            if self.event_log is not None and self._session_id is not None:
-                request, traceparent = self._request, ""
+            request, traceparent = self._request, ""
+            session_id = self._session_id if request is None else request.peer.session_id
+            if self.event_log is not None and session_id is not None:
                 if request is not None and request.record is not None:
                     traceparent = request.record.traceparent_of_span
                 id = None if request is None else request.id
                 scopes = self._shared_scopes()
-                recorder = ResponseRecorder(self.event_log, self._session_id, id, scopes, traceparent)
+                recorder = ResponseRecorder(self.event_log, session_id, id, scopes, traceparent)
             self._stream = EventStream(
                 self.exchange, self.headers, self.options, recorder, self._client_reconnects
             )
