@@ -263,10 +263,11 @@ def tool_from_function(
     check_sendable(_preview(outline, reader, writer, docstring, signature), label)
     secrets = secret_names(requires_secrets)
     is_plain = (timeout, limits, budget, outcomes) == (None,) * 4 and not secrets and not around
+    is_coroutine_function = is_async(fn)
     return Tool(
         name=tool_name,
         fn=fn,
-        is_async=is_async(fn),
+        is_async=is_coroutine_function,
         origin=origin_of(fn),
         contexts=signature.contexts,
         dependencies=signature.dependencies,
@@ -275,7 +276,7 @@ def tool_from_function(
         timeout=timeout,
         middleware=around,
         is_plain=is_plain,
-        is_direct=is_plain and is_async(fn) and not signature.dependencies,
+        is_direct=is_plain and is_coroutine_function and not signature.dependencies,
         access=None if is_open else _access.read_access(label, requires_scopes, visible),
         limits=limits,
         budget=budget,
