@@ -78,7 +78,7 @@ def _observed(what: str, most: float, server: str) -> Bar:
 
 
 def _more(what: str, most: float, row: str, plain: str = "calls/enfilade") -> Bar:
-    """Return the bar of what a call may cost beyond a plain one, of a tool that returns its text, in server CPU."""
+    """Return the bar of what a call may cost beyond one of a tool that returns its text, in server CPU."""
     return Bar(
         what=what,
         bound=most,
