@@ -44,6 +44,7 @@ _ENFILADE: Final = (
     *("--transport", "http", "--port", "{port}", "--log-level", "warning"),
 )
 _SDK: Final = _script(python_of("sdk"), "sdk_server.py", "{port}")
+_SDK_LOWLEVEL: Final = _script(python_of("sdk"), "sdk_lowlevel_server.py", "{port}")
 _FASTMCP: Final = _script(python_of("fastmcp"), "fastmcp_server.py", "{port}")
 _JSON: Final = {"BENCH_JSON": "1"}
 _A_TENTH: Final = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
@@ -189,6 +190,7 @@ def _rows() -> Iterator[Row]:
     yield _enfilade("calls", "enfilade-order", works.ORDER)
     yield _enfilade("calls", "enfilade-sync", works.ECHO_SYNC)
     yield _sdk("calls", "sdk-json", echo, _JSON)
+    yield Row(group="calls", server="sdk-lowlevel-json", command=_SDK_LOWLEVEL, work=echo, peer="sdk")
     yield _sdk("calls", "sdk-sse", echo, {})
     yield _sdk("calls", "sdk-sync", works.ECHO_SYNC, _JSON)
     yield _fastmcp("calls", "fastmcp-json", echo, _JSON)
@@ -198,6 +200,7 @@ def _rows() -> Iterator[Row]:
     yield _enfilade("stateless", "enfilade", works.ECHO_STATELESS)
     yield _enfilade("stateless", "enfilade-authorized", works.ECHO_STATELESS_AUTHORIZED)
     yield _sdk("stateless", "sdk-json", works.ECHO_STATELESS, _JSON)
+    yield _fastmcp("stateless", "fastmcp-json", works.ECHO_STATELESS, _JSON)
 
     yield from _observed()
 
