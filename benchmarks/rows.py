@@ -178,6 +178,15 @@ def _changes(redis: dict[str, str]) -> Iterator[Row]:
         yield _enfilade("change", f"enfilade{store}-5000", works.CHANGE_FOR_MANY, **env)
 
 
+def _stateless() -> Iterator[Row]:
+    """Yield a call of the stateless revision."""
+    yield from _limits("stateless", works.ECHO_STATELESS)
+    yield _enfilade("stateless", "enfilade", works.ECHO_STATELESS)
+    yield _enfilade("stateless", "enfilade-authorized", works.ECHO_STATELESS_AUTHORIZED)
+    yield _sdk("stateless", "sdk-json", works.ECHO_STATELESS, _JSON)
+    yield _fastmcp("stateless", "fastmcp-json", works.ECHO_STATELESS, _JSON)
+
+
 def _rows() -> Iterator[Row]:
     echo, redis = works.ECHO, {"ENFILADE_STORE": "{redis}"}
     yield from _limits("calls", echo)
@@ -196,12 +205,7 @@ def _rows() -> Iterator[Row]:
     yield _fastmcp("calls", "fastmcp-json", echo, _JSON)
     yield _fastmcp("calls", "fastmcp-sse", echo, {})
 
-    yield from _limits("stateless", works.ECHO_STATELESS)
-    yield _enfilade("stateless", "enfilade", works.ECHO_STATELESS)
-    yield _enfilade("stateless", "enfilade-authorized", works.ECHO_STATELESS_AUTHORIZED)
-    yield _sdk("stateless", "sdk-json", works.ECHO_STATELESS, _JSON)
-    yield _fastmcp("stateless", "fastmcp-json", works.ECHO_STATELESS, _JSON)
-
+    yield from _stateless()
     yield from _observed()
 
     yield from _steps(redis)

@@ -3,9 +3,10 @@
     python limit_protocol.py PORT
 
 It holds a head and a body to a size, a request to a time, and a stream to its reader's pace; it serves one
-request of a connection at a time, looks at `Host`, and cancels what nobody waits for. The easy thing to get
-wrong is pipelining: httptools reports all requests of a packet at once, so those that come early wait in a
-queue, and nothing more is read until it is empty.
+request of a connection at a time, looks at `Host`, and cancels what nobody waits for. The rest of a large body
+goes past the parser, which would copy it in small pieces. The easy thing to get wrong is pipelining: httptools
+reports all requests of a packet at once, so those that come early wait in a queue, and nothing more is read until
+it is empty.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from limit import answered
 HOST: Final = "127.0.0.1"
 HEAD_LIMIT: Final = 65_536
 BODY_LIMIT: Final = 4_194_304
+LARGE_BODY: Final = 65_536  # bytes that are missing of a body from which on it is taken without the parser
+LARGE_ANSWER: Final = 65_536  # bytes from which on a body is not copied behind its head
 REQUEST_TIMEOUT: Final = 30.0  # seconds for a request to arrive whole
 IDLE_TIMEOUT: Final = 75.0  # seconds between two requests
 
@@ -52,13 +55,14 @@ CLOCK = Clock()
 class Request:
     """One request as it arrives."""
 
-    __slots__ = ("body", "headers", "keep_alive", "method", "size", "url")
+    __slots__ = ("body", "headers", "keep_alive", "length", "method", "size", "url")
 
     def __init__(self) -> None:
         self.headers: dict[bytes, bytes] = {}
         self.body: list[bytes] = []
         self.method = self.url = b""
         self.keep_alive = True
+        self.length: int | None = None  # bytes of the body, where that is known when its head has come
         self.size = 0
 
 
@@ -72,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[Request] = deque()
         self._writable: asyncio.Future[None] | None = None
+        self._missing = 0  # bytes of a large body
         self._since, self._arriving = CLOCK.now, False
         CLOCK.connections.add(self)
 
@@ -96,10 +101,27 @@ class Connection(asyncio.Protocol):
     # -- a request arrives -------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self._missing:
+            data = self._take(data)
+            if not data:
+                return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._refuse(400)
+        if self._arriving and self._request.length is not None:
+            missing = self._request.length - self._request.size
+            self._missing = missing if LARGE_BODY < missing <= BODY_LIMIT else 0
+
+    def _take(self, data: bytes) -> bytes:
+        """Take the next bytes of a large body, and return what follows it."""
+        rest, data = data[self._missing :], data[: self._missing]
+        self._missing -= len(data)
+        self._request.body.append(data)
+        if not self._missing:
+            self._parser = httptools.HttpRequestParser(self)
+            self.on_message_complete()
+        return rest
 
     def on_message_begin(self) -> None:
         self._request = Request()
@@ -114,8 +136,12 @@ class Connection(asyncio.Protocol):
         self._grow(len(name) + len(value), HEAD_LIMIT, 431)
 
     def on_headers_complete(self) -> None:
-        self._request.size = 0
-        if self._request.headers.get(b"expect") == b"100-continue" and self._task is None:
+        request = self._request
+        request.size = 0
+        request.method, request.keep_alive = self._parser.get_method(), self._parser.should_keep_alive()
+        if request.keep_alive and (length := request.headers.get(b"content-length")) is not None:
+            request.length = int(length)
+        if request.headers.get(b"expect") == b"100-continue" and self._task is None:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -124,7 +150,6 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         request, self._arriving = self._request, False
-        request.method, request.keep_alive = self._parser.get_method(), self._parser.should_keep_alive()
         if self._task is None:
             self._start(request)
         else:
@@ -153,8 +178,7 @@ class Connection(asyncio.Protocol):
             if request.method == b"POST":
                 await self._post(request)
             elif request.method == b"GET":
-                self._open_stream(request)
-                await self._send(b": open\n\n")
+                await self._send(b": open\n\n", self._stream_head(request))
                 await self._loop.create_future()  # until the client goes, which cancels this task
             else:
                 self._answer(405, b"", None, request.keep_alive)
@@ -173,29 +197,34 @@ class Connection(asyncio.Protocol):
         if events is None:
             self._answer(status, payload, session, request.keep_alive)
             return
-        self._open_stream(request)
-        for event in events:
-            await self._send(event)
+        head = self._stream_head(request)
+        for part in events:
+            await self._send(part, head)
+            head = b""
         self.transport.write(b"0\r\n\r\n")
 
     def _answer(self, status: int, payload: bytes, session: bytes | None, keep_alive: bool) -> None:
         more = b"" if session is None else b"\r\nmcp-session-id: " + session
         if not keep_alive:
             more += b"\r\nconnection: close"
+        is_large = len(payload) > LARGE_ANSWER
         self.transport.write(
             b"HTTP/1.1 %b\r\ndate: %b\r\ncontent-type: application/json\r\ncontent-length: %d%b\r\n\r\n%b"
-            % (_LINES[status], CLOCK.date, len(payload), more, payload)
+            % (_LINES[status], CLOCK.date, len(payload), more, b"" if is_large else payload)
         )
+        if is_large:
+            self.transport.write(payload)
 
-    def _open_stream(self, request: Request) -> None:
+    def _stream_head(self, request: Request) -> bytes:
         more = b"" if request.keep_alive else b"\r\nconnection: close"
-        self.transport.write(
+        return (
             b"HTTP/1.1 200 OK\r\ndate: %b\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
             b"transfer-encoding: chunked%b\r\n\r\n" % (CLOCK.date, more)
         )
 
-    async def _send(self, event: bytes) -> None:
-        self.transport.write(b"%x\r\n%b\r\n" % (len(event), event))
+    async def _send(self, events: bytes, head: bytes) -> None:
+        """Write events as one chunk, behind the head of a stream where it is the first."""
+        self.transport.write(b"%b%x\r\n%b\r\n" % (head, len(events), events))
         if self._writable is not None:
             await self._writable
 

@@ -1,8 +1,7 @@
 """The limit as a bare ASGI application, for uvicorn with httptools and uvloop.
 
 It has the guards of `limit_protocol.py`, but for those of time, which uvicorn does not have either. The easy
-thing to get wrong is to be kinder to it than to others: every event is a send of its own, and a body may come in
-several messages.
+thing to get wrong is to be kinder to it than to others: a body may come in several messages.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -42,8 +41,8 @@ async def app(
     status, payload, session, events = (refusal, b"", None, None) if refusal else await answered(body, headers)
     if events is not None:
         await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
-        for event in events:
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+        for part in events:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
         return
     answer = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload))]
