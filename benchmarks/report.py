@@ -33,11 +33,11 @@ def broken_bars(results: Results) -> list[Bar]:
     return [bar for bar in BARS if bar.held(results) is False]
 
 
-def group_tables(results: Results) -> str:
+def group_tables(results: Results, all_rows: Sequence[Row] = ROWS) -> str:
     """Return a table for each group."""
     parts = []
     for group, title in GROUPS.items():
-        rows = [row for row in ROWS if row.group == group]
+        rows = [row for row in all_rows if row.group == group]
         rows = [row for row in rows if row.name in results.figures or row.name in results.problems]
         if rows:
             heads, cells = _COLUMNS.get(group, _CALLS)
@@ -76,13 +76,21 @@ _CALLS: Final[tuple[Sequence[str], Cells]] = (
     _call_cells,
 )
 _TIMES: Final[tuple[Sequence[str], Cells]] = (("ms", "ms of CPU"), _cells(("ms", 0), ("cpu_ms", 0)))
-_WORKERS: Final[tuple[Sequence[str], Cells]] = (
+_CONNECTIONS: Final[tuple[Sequence[str], Cells]] = (
     ("calls/s", "server CPU, µs a call"),
     _cells(("rate", 0), ("cpu", 1)),
 )
+
+
+def _worker_cells(results: Results, row: Row) -> list[str]:
+    more = results.compared(row.name, f"{row.group}/enfilade", by_rate)
+    return [*_CONNECTIONS[1](results, row), _text(more, 2)]
+
+
+_WORKERS: Final[tuple[Sequence[str], Cells]] = ((*_CONNECTIONS[0], "of 1 worker, calls/s"), _worker_cells)
 #: What the tables of groups have for columns, where it is not calls.
 _COLUMNS: Final = {
-    "connections": _WORKERS,
+    "connections": _CONNECTIONS,
     "workers": _WORKERS,
     "idle": (("KiB a session", "KiB a GET stream"), _cells(("session", 2), ("stream", 1))),
     "change": (("server CPU, µs a listener",), _cells(("cpu", 1))),

@@ -133,7 +133,8 @@ class Rounds:
             env = {name: value.replace(placeholder, url) for name, value in env.items()}
         if row.work is not None and row.work.authorized:
             env |= variables()
-        return Server(row.command, env, self._both if row.both_cores else {self._core}, BENCH)
+        cores = self._both if row.both_cores else {self._core}
+        return Server(row.command, env, cores, row.folder or BENCH)
 
     @contextlib.contextmanager
     def _counting(self, row: Row) -> Iterator[None]:

@@ -64,6 +64,7 @@ class Row:
         redis: whether it keeps its state in a Redis.
         both_cores: whether it may use the core of the load as well.
         statement: what is imported, where that is measured.
+        folder: where it starts; None for the folder of the benchmark.
     """
 
     group: str
@@ -75,6 +76,7 @@ class Row:
     redis: bool = False
     both_cores: bool = False
     statement: str = ""
+    folder: Path | None = None
 
     @property
     def name(self) -> str:

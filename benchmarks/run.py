@@ -1,6 +1,6 @@
 """Measure Enfilade beside the limit, the official SDK and FastMCP: `make bench`, or by hand
 
-    python benchmarks/run.py [--rounds N] [--seconds S] [--only NAME,...] [--no-peers]
+    python benchmarks/run.py [--rounds N] [--seconds S] [--only NAME,...] [--no-peers] [--beside NAME=COMMAND]
     python benchmarks/run.py --quick       two short rounds of the most important rows, under a minute
     python benchmarks/run.py --saved       write the page and the picture again, from the last whole run
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from awake import processors_awake
+from beside import all_rows, rows_beside
 from environments import BENCH, OURS, PEERS, ROOT, THEIRS, collector, install_peers, python_of, valkey, versions
 from idle import allow_files
 from load import find_wrk
@@ -28,7 +29,7 @@ from processes import BenchError, cores
 from report import bars_table, broken_bars, group_tables, write_page
 from results import Results
 from rounds import Rounds
-from rows import ROWS, Row
+from rows import Row
 
 PAGE: Final = ROOT / "docs" / "performance.md"
 PLOT: Final = ROOT / "docs" / "performance.svg"
@@ -51,11 +52,12 @@ def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server outlives this program
     try:
-        results = Results.load(SAVED) if options.saved else _measured(options)
+        rows = all_rows(rows_beside(options.beside))
+        results = Results.load(SAVED) if options.saved else _measured(options, _chosen(options, rows))
     except (BenchError, FileNotFoundError) as problem:
         print(f"bench: {problem}", file=sys.stderr)
         return 2
-    print(f"{group_tables(results)}\n\n{bars_table(results)}")
+    print(f"{group_tables(results, rows)}\n\n{bars_table(results)}")
     if options.whole:
         if not options.saved:
             results.save(SAVED)
@@ -73,33 +75,39 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, help="how long a row is under load in each round (3)")
     parser.add_argument("--only", default="", metavar="NAME,...", help="groups, servers, or rows as GROUP/SERVER")
     parser.add_argument("--no-peers", action="store_true", help="without the servers of others")
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="NAME[@stateless]=COMMAND",
+        help="measure one more server, which has the tool echo(text) and listens at {port}; may be repeated",
+    )
     parser.add_argument("--quick", action="store_true", help="a short run of a few rows, without peers")
     parser.add_argument("--saved", action="store_true", help="measure nothing; write the last whole run again")
     options = parser.parse_args()
-    options.whole = not (options.only or options.no_peers or options.quick)
+    options.whole = not (options.only or options.no_peers or options.quick or options.beside)
     options.rounds = options.rounds or (2 if options.quick else 5)
     options.seconds = options.seconds or (2 if options.quick else 3)
     return options
 
 
-def _chosen(options: argparse.Namespace) -> list[Row]:
-    """Return the rows to measure.
+def _chosen(options: argparse.Namespace, candidates: Sequence[Row]) -> list[Row]:
+    """Return the rows to measure; those of `--beside` are always among them.
 
     Raises:
         BenchError: a name is that of none.
     """
     names = set(options.only.split(",") if options.only else _QUICK if options.quick else ())
-    known = {name for row in ROWS for name in (row.group, row.server, row.name)}
+    known = {name for row in candidates for name in (row.group, row.server, row.name)}
     if names - known:
         unknown, all_known = (", ".join(sorted(each)) for each in (names - known, known))
         raise BenchError(f"there is no {unknown}; known are {all_known}")
-    rows = [row for row in ROWS if not names or names & {row.group, row.server, row.name}]
+    rows = [row for row in candidates if not names or row.folder or names & {row.group, row.server, row.name}]
     return [row for row in rows if not (row.peer and (options.no_peers or options.quick))]
 
 
-def _measured(options: argparse.Namespace) -> Results:
+def _measured(options: argparse.Namespace, rows: Sequence[Row]) -> Results:
     find_wrk()
-    rows = _chosen(options)
     server_core, load_core = cores()
     BENCH.mkdir(exist_ok=True)
     if any(row.peer for row in rows):
