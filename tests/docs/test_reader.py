@@ -35,6 +35,8 @@ WRONG = {
     "half a line of a file": "<!-- test: same=Makefile -->\n```nginx\nPYTHON\n```",
     "a variable nobody reads": "```dotenv\nENFILADE_COLOUR=red\n```",
     "a value that cannot be": "```dotenv\nENFILADE_PORT=red\n```",
+    "a file of the project that is not there": "<!-- test: theirs -->\n```sh\ncp benchmarks/tea.py .\n```",
+    "a line of a shell that does not end": "<!-- test: theirs -->\n```sh\necho 'tea\n```",
     "a target that is not there": "<!-- test: make -->\n```sh\nmake tea\n```",
     "an extra that is not there": '<!-- test: install -->\n```sh\npip install ".[tea]"\n```',
     "a command that fails": "<!-- test: run -->\n```sh\nenfilade tea\n```",

@@ -19,6 +19,10 @@ KNOWN = {
     ("client", "python"),  # likewise, against the server that the page has started
     ("file", "python"),  # is written to a file, and imported
     ("theirs", "python"),  # is for another library: parsed, and not executed
+    (
+        "theirs",
+        "sh",
+    ),  # is for programs that are not here: its syntax is checked, and the names of our files in it
     ("pytest", "python"),  # is written to a file, and run by pytest
     # Starts a server, which is then called by the official client in both eras; `serve=protected` refuses it for
     # want of a token, and `serve=beside` starts another program beside it, on port 9000.

@@ -85,6 +85,7 @@ class Reader:
             ("client", "python"): self._python,
             ("file", "python"): self._file,
             ("theirs", "python"): _only_parse,
+            ("theirs", "sh"): _only_check_names,
             ("pytest", "python"): self._pytest,
             ("serve", "sh"): self._serve,
             ("stdio", "sh"): self._stdio,
@@ -311,6 +312,14 @@ class Reader:
             for name, value in values.items():
                 patch.setenv(name, str(value))
             load({})
+
+
+def _only_check_names(block: Block) -> None:
+    subprocess.run(["sh", "-n"], input=block.code, text=True, check=True)
+    missing = [
+        name for name in re.findall(r"(?<![\w./])benchmarks/[\w./]+", block.code) if not (ROOT / name).exists()
+    ]
+    assert not missing, f"the project has no {', '.join(missing)}"
 
 
 def _only_understand(block: Block) -> None:
