@@ -25,7 +25,7 @@ class Source(NamedTuple):
     Attributes:
         section: heading of the table in `docs/performance.md`.
         column: heading of the column.
-        servers: the rows of the bare web server, Enfilade, the official SDK and FastMCP; empty if not measured.
+        servers: the rows of the bare web server, Enfilade, the official SDK and FastMCP; empty if there is none.
     """
 
     section: str
@@ -42,7 +42,9 @@ ROWS: Final[dict[str, Source]] = {
         _IN_SESSION, _CPU, ("limit-uvicorn", "enfilade", "sdk-sse", "fastmcp-sse")
     ),
     "CPU of one `tools/call` of an `async def` tool, without a session (2026-07-28), µs": Source(
-        "`tools/call`, stateless revision (2026-07-28), JSON", _CPU, ("limit-uvicorn", "enfilade", "sdk-json", "")
+        "`tools/call`, stateless revision (2026-07-28), JSON",
+        _CPU,
+        ("limit-uvicorn", "enfilade", "sdk-json", "fastmcp-json"),
     ),
     "CPU of one `tools/call` of a `def` tool, in a session, µs": Source(
         _IN_SESSION, _CPU, ("limit-uvicorn", "enfilade-sync", "sdk-sync", "")
@@ -77,7 +79,7 @@ def _figures_of(source: Source, text: str) -> tuple[str, ...]:
     head, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines()]
     column = head.index(source.column)
     by_server = {cells[0]: cells[column] for cells in lines}
-    return tuple(by_server[server] if server else "" for server in source.servers)
+    return tuple(by_server.get(server, "") for server in source.servers)
 
 
 def filled(text: str) -> str:
