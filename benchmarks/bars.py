@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from results import Figures, Results, Spread, by_cpu, by_rate
-from rows import LIMIT, TOOLS
+from rows import LIMIT, TOOLS, WEB_SERVER
 from works import BLOCK, BLOCKED, MANY
 
 Reading = Callable[[Results], Spread | None]
@@ -146,7 +146,16 @@ BARS: Final = (
     _ratio("the same, and the official SDK at its best", 7.0, "calls/enfilade", "calls/sdk-json", "x"),
     _ratio("the same, and the official SDK by default", 15.0, "calls/enfilade", "calls/sdk-sse", "x"),
     _of_limit("`tools/call`, stateless revision", 0.65, "stateless/enfilade"),
-    _ratio("as an ASGI app on uvicorn, and a bare one", 0.85, "calls/enfilade-asgi", "calls/limit-uvicorn", "x"),
+    _ratio(
+        "on uvicorn with the HTTP of `run()`, and a bare app",
+        0.85,
+        "calls/enfilade-http11",
+        f"calls/{WEB_SERVER}",
+        "x",
+    ),
+    _ratio(
+        "on uvicorn with its own HTTP, and a bare app", 0.75, "calls/enfilade-asgi", f"calls/{WEB_SERVER}", "x"
+    ),
     Bar(
         what="512 connections, and 8",
         bound=1.2,
