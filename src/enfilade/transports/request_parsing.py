@@ -203,6 +203,7 @@ def decode_call(body: bytes) -> ParsedMessage | None:
 
     Returns:
         What `parse_message` returns for its envelope; None for any other body, which is to be decoded as usual.
+        It may take one more level of arrays and objects within each other.
     """
     if body.find(_CALL, 0, _CALL_WITHIN) < 0:
         return None

@@ -101,7 +101,9 @@ class PipelinedConnection:
         call = _Call(commands, is_idempotent, deadline)
         self._queue.append(call)
         if self._flushing is None:
-            self._flushing = self._loop.create_task(self._flush(), name="enfilade store")
+            flushing = self._loop.create_task(self._flush(), name="enfilade store")
+            if not flushing.done():  # with a task factory it may be
+                self._flushing = flushing
         return await call.future
 
     async def close(self) -> None:

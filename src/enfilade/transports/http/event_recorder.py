@@ -317,7 +317,9 @@ class StreamRecorder:
         if self._task is not None or not self._has_work():
             return
         if not self._log.is_local or not self._write_now():
-            self._task = asyncio.get_running_loop().create_task(self._write())
+            task = asyncio.get_running_loop().create_task(self._write())
+            if not task.done():  # with a task factory it may be
+                self._task = task
 
     async def stop(self) -> None:
         """Give up whatever the log has not taken yet."""

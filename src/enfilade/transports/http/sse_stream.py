@@ -51,6 +51,7 @@ from collections.abc import Coroutine, Generator
 from enum import Enum
 from itertools import chain, groupby, islice
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -428,7 +429,9 @@ class EventStream(msgspec.Struct, eq=False):
     def _wake_writer(self) -> None:
         """Start a task that writes. Most streams are silent nearly always, so none waits for something to do."""
         if self._task is None and self.state is not NEW and self.state is not CLOSED:
-            self._task = asyncio.get_running_loop().create_task(self._write())
+            task = asyncio.get_running_loop().create_task(self._write())
+            if not task.done():  # with a task factory it may be
+                self._task = task
 
     async def _write(self) -> None:
         """Write until nothing waits."""
@@ -496,7 +499,7 @@ class KeepAliveQueue:
         loop: the event loop.
     """
 
-    __slots__ = ("_idle_since", "_interval", "_loop", "_timer")
+    __slots__ = ("__weakref__", "_idle_since", "_interval", "_loop", "_timer")
 
     def __init__(self, interval: float, loop: asyncio.AbstractEventLoop) -> None:
         self._interval = interval
@@ -527,22 +530,21 @@ class KeepAliveQueue:
 
     def _check(self) -> None:
         begun = self._loop.time() + _TIMER_SLACK - self._interval
-        self._timer = None
-        for stream, idle_since in list(islice(self._idle_since.items(), _MOST_COMMENTS)):
-            if idle_since > begun:
-                self._schedule(idle_since)
-                return
-            del self._idle_since[stream]
-            if stream.is_silent:  # else it comes back with the next pause
-                stream.send_keep_alive()
-        if self._idle_since:
-            self._schedule(next(iter(self._idle_since.values())))  # others get their turn before
-        else:
-            _queues.pop((self._loop, self._interval), None)
+        try:
+            for stream, idle_since in list(islice(self._idle_since.items(), _MOST_COMMENTS)):
+                if idle_since > begun:
+                    break
+                del self._idle_since[stream]
+                if stream.is_silent:  # else it comes back with the next pause
+                    stream.send_keep_alive()
+        finally:
+            self._timer = None
+            if self._idle_since:
+                self._schedule(next(iter(self._idle_since.values())))  # others get their turn before
 
 
-#: Those that have a timer, by event loop and interval.
-_queues: Final[dict[tuple[asyncio.AbstractEventLoop, float], KeepAliveQueue]] = {}
+#: Those of streams that are open, by the id of the event loop, which they keep alive, and the interval.
+_queues: Final["WeakValueDictionary[tuple[int, float], KeepAliveQueue]"] = WeakValueDictionary()
 
 
 def keep_alive_queue(interval: float) -> KeepAliveQueue:
@@ -552,9 +554,9 @@ def keep_alive_queue(interval: float) -> KeepAliveQueue:
         interval: seconds of a pause after which a comment is due.
     """
     loop = asyncio.get_running_loop()
-    queue = _queues.get((loop, interval))
+    queue = _queues.get((id(loop), interval))
     if queue is None:
-        queue = _queues[loop, interval] = KeepAliveQueue(interval, loop)
+        queue = _queues[id(loop), interval] = KeepAliveQueue(interval, loop)
     return queue
 
 

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import struct
 import sys
+from contextvars import Context
 from typing import Any, Final
 
 #: Seconds in which a client can read a response that refuses what it still sends.
@@ -22,16 +23,21 @@ _NO_LINGER: Final = struct.pack("HH" if sys.platform == "win32" else "ii", 1, 0)
 class BackPressure:
     """What may be read from a connection and written to it now.
 
+    Args:
+        context: of the connection. In it reading goes on, whoever says so: an event loop calls what reads in the
+            context in which reading began, and a request leaves nothing of its own to those behind it.
+
     Attributes:
         read_paused: whether reading is paused.
         resumptions: how often the client has made room for waiting writers.
         write_paused: whether writers should wait for room.
     """
 
-    __slots__ = ("_transport", "_writable", "read_paused", "resumptions", "write_paused")
+    __slots__ = ("_context", "_transport", "_writable", "read_paused", "resumptions", "write_paused")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, context: Context) -> None:
         self._transport = transport
+        self._context = context
         self.read_paused = False
         self.write_paused = False
         self.resumptions = 0
@@ -53,7 +59,7 @@ class BackPressure:
         """Read from the client again."""
         if self.read_paused:
             self.read_paused = False
-            self._transport.resume_reading()
+            self._context.copy().run(self._transport.resume_reading)
 
     def pause_writing(self) -> None:
         """Make writers wait: the client does not read."""

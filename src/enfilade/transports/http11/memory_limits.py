@@ -191,8 +191,8 @@ def reuse_large_blocks() -> None:
 
     The malloc of glibc returns large blocks to the system when they are freed, and each page of the next costs a
     fault: nearly half of what a call with a MiB costs. Blocks up to the size of the largest that was freed are
-    kept for reuse, and twice that size of unused memory (mallopt(3), M_MMAP_THRESHOLD). So a block is freed here,
-    none of whose pages was ever used. It changes nothing for other allocators, and where `MALLOC_` variables set
-    these limits. It is for the process of `run()`, and only once that gets large messages.
+    kept for reuse, and twice that size of unused memory at the end of the heap (mallopt(3), M_MMAP_THRESHOLD). So
+    a block is freed here, none of whose pages was ever used. It changes nothing for other allocators, and where
+    `MALLOC_` variables set these limits. It is for the process of `run()`, once that gets large messages.
     """
     bytes(_LARGEST_REUSED)

@@ -196,7 +196,7 @@ class HttpProtocol(RequestReader):
         """Begin a connection."""
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes
         self.transport = transport
-        self.flow = BackPressure(transport)
+        self.flow = BackPressure(transport, self._context)
         self._server = _shared(get_local_addr(transport))
         self._client = get_remote_addr(transport)
         self._scheme = "https" if is_ssl(transport) else "http"

@@ -197,6 +197,8 @@ class RequestReader(asyncio.Protocol):
 
     def _take_large_body(self, cycle: RequestCycle) -> None:
         """Take the rest of a body as it comes, if it is large and its length is known."""
+        if cycle.response_complete:  # its head is gone, and what comes is dropped
+            return
         length = dict(cycle.headers).get(b"content-length")
         if length is None or not cycle.keep_alive:  # else llhttp has to know that nothing may follow
             return
