@@ -29,6 +29,7 @@ OLDEST, NEWEST = 11, 20
 PARTS = (
     *("primitives", "wire", "serving", "lint", "client_config", "client", "testing"),
     *("transports/http11/test_direct_exchange.py", "transports/http11/test_start_of_requests.py"),
+    *("transports/http11/test_left_behind.py", "transports/http/test_silent_streams.py"),
     *("test_app.py", "test_settings.py"),
 )
 #: What is counted or measured on the Python of `make test` alone, and what real clients and other programs do.

@@ -1,4 +1,4 @@
-"""What a request leaves to those behind it on its connection: neither context variables, nor a head once answered."""
+"""What a request leaves to those behind it on its connection: no context variables, and no head once answered."""
 
 import asyncio
 import json
