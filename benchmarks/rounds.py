@@ -27,6 +27,8 @@ from starting import first_answer, first_call, imported, many_tools
 _SQLITE: Final = "{sqlite}"
 _REDIS: Final = "{redis}"
 _COLLECTOR: Final = "{collector}"
+#: Seconds of load that rows get at least whose calls take long: what is under way at the end counts for nothing.
+_LONG: Final = 3
 _WORKERS_START: Final = 3.0  # seconds until all of several workers serve
 
 
@@ -86,8 +88,10 @@ class Rounds:
                         time.sleep(_WORKERS_START)
                     load.prepare()
                     loads.append((row, load))
-            turn = self._seconds if any(row.work and row.work.long for row in rows) else 1
-            for _ in range(0, self._seconds, turn):
+            is_long = any(row.work and row.work.long for row in rows)
+            seconds = max(self._seconds, _LONG) if is_long else self._seconds
+            turn = seconds if is_long else 1
+            for _ in range(0, seconds, turn):
                 for row, load in loads:
                     if row.name not in self.results.problems:
                         with self._counting(row):
