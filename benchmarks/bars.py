@@ -197,7 +197,7 @@ BARS: Final = (
         by_cpu=_scaled("progress/enfilade", lambda mine: 1e6 / mine["cpu"] * MANY),
         digits=0,
     ),
-    _of_limit("`initialize` and `notifications/initialized`", 0.35, "handshake/enfilade"),
+    _of_limit("`initialize` and `notifications/initialized`", 0.40, "handshake/enfilade"),
     _of_limit("a text of 1 MiB, there and back", 0.65, "mib/enfilade"),
     Bar(
         what="the same, of the server",

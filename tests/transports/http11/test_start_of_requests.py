@@ -71,6 +71,19 @@ class Connection:
         self._wire.written.clear()
 
 
+async def waiting_call() -> Connection:
+    """Return a connection on which a call with a known head waits for the last gate."""
+    connection = Connection(app)
+    gate.append(asyncio.Event())
+    gate[-1].set()
+    await connection.warm("waiting")
+    gate.append(asyncio.Event())
+    tasks.clear()
+    assert connection.call("waiting") == b""
+    await turns()
+    return connection
+
+
 async def turns() -> None:
     for _ in range(TURNS):
         await asyncio.sleep(0)
@@ -122,14 +135,7 @@ def test_a_call_with_a_known_head_starts_at_once(run: Any) -> None:
 
 def test_a_call_that_waits_is_one_task_that_the_server_knows(run: Any) -> None:
     async def work() -> None:
-        connection = Connection(app)
-        gate.append(asyncio.Event())
-        gate[-1].set()
-        await connection.warm("waiting")
-        gate.append(asyncio.Event())
-        tasks.clear()
-        assert connection.call("waiting") == b""
-        await turns()
+        connection = await waiting_call()
         assert connection.state.tasks == {tasks[0]}
         gate[-1].set()
         await turns()
@@ -145,13 +151,7 @@ def test_a_call_that_waits_can_be_cancelled(run: Any) -> None:
     """As a server does that stops: the client reads that (503), and the connection ends."""
 
     async def work() -> None:
-        connection = Connection(app)
-        gate.append(asyncio.Event())
-        gate[-1].set()
-        await connection.warm("waiting")
-        gate.append(asyncio.Event())
-        connection.call("waiting")
-        await turns()
+        connection = await waiting_call()
         (task,) = connection.state.tasks
         task.cancel("Task cancelled, timeout graceful shutdown exceeded")
         await asyncio.wait((task,))

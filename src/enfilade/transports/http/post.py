@@ -113,15 +113,15 @@ class Post(msgspec.Struct, eq=False):
         take, bodies = self.exchange.whole_body, self.services.bodies
         if take is None or b"content-encoding" in self.fields or (body := take(bodies.plain)) is None:
             return self._read_and_serve()
-        call = decode_call(body)  # nearly always it is one
-        return self._serve_body(body) if call is None else self._serve_message(call)
+        return self._serve_body(body)
 
     async def _read_and_serve(self) -> None:
-        body = await self.services.bodies.read(self.fields, self.exchange)
-        call = decode_call(body)
-        await (self._serve_body(body) if call is None else self._serve_message(call))
+        await self._serve_body(await self.services.bodies.read(self.fields, self.exchange))
 
     def _serve_body(self, body: bytes) -> Awaitable[None]:
+        call = decode_call(body)
+        if call is not None:  # nearly always
+            return self._serve_message(call)
         decoded = decode(body)
         if isinstance(decoded, list):
             return self._batch(decoded)
