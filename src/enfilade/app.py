@@ -30,7 +30,7 @@ from enfilade.primitives.other_frameworks import (
     read_middleware,
 )
 from enfilade.primitives.schema.signature import read_provider
-from enfilade.registration import Registration
+from enfilade.registration import ExtensionT, Registration
 from enfilade.serving.context import Context
 from enfilade.serving.dependencies import Overrides
 from enfilade.serving.lifespan import Lifespan
@@ -326,6 +326,16 @@ class MCPApp(Registration):
         check_middleware(middleware)
         self._middleware.insert(0 if outermost else len(self._middleware), middleware)
         return middleware
+
+    def add_extension(self, extension: ExtensionT) -> ExtensionT:
+        if self._dispatcher is not None:
+            raise RuntimeError("extensions must be added before the server is first used")
+        super().add_extension(extension)
+        if extension.runs_beside_requests:
+            self._lifespan.add_service(extension)
+        return extension
+
+    add_extension.__doc__ = Registration.add_extension.__doc__
 
     # -- plain HTTP beside the endpoint ------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ def build_dispatcher(
     from enfilade.serving.callers.access import AccessPolicy, caller_of
     from enfilade.serving.chaining import ServerAccess
     from enfilade.serving.client_requests.request_state import RequestStateCodec
-    from enfilade.serving.dispatcher import Dispatcher, Handshake
+    from enfilade.serving.dispatcher import Dispatcher, Handshake, chained
     from enfilade.serving.execution import HandlerRunner
     from enfilade.serving.pagination import PageOptions
     from enfilade.serving.prompts import Completions, Prompts
@@ -126,7 +126,7 @@ def build_dispatcher(
     def capabilities(request: Request) -> ServerCapabilities:
         """Return what is there for a caller at present, and nothing that is not (R-284, R-510, R-520)."""
         caller = caller_of(request)
-        return ServerCapabilities(
+        offered = ServerCapabilities(
             tools=ToolsCapability(list_changed=True),
             resources=ResourcesCapability(subscribe=True, list_changed=True)
             if resources.is_offered_to(caller)
@@ -135,6 +135,11 @@ def build_dispatcher(
             completions={} if completions.is_offered_to(caller) else UNSET,
             logging={},  # log messages are sent, so this is declared (R-2B6)
         )
+        for extension in extensions:
+            extension.declare(request, offered)
+        return offered
+
+    extensions = [] if registered.extensions is None else registered.extensions.all()
 
     handshake = Handshake(server_info, capabilities, instructions)
     handlers = HandlerRunner(
@@ -150,9 +155,13 @@ def build_dispatcher(
     completions = Completions(registered.prompts, registered.templates, handlers, access)
     lists_of = tools.definitions, resources.definitions, prompts.definitions
     server = ServerAccess(dispatcher, registered.tools.get, *lists_of, state)
-    subscriptions = Subscriptions(registered.changes, capabilities, access)
+    topics = {member: topic for extension in extensions for member, topic in extension.topics.items()}
+    subscriptions = Subscriptions(registered.changes, capabilities, access, topics)
     around = governing.limiter().around if governing.limits_app else None
-    _register(dispatcher, handshake, subscriptions, tools, resources, prompts, completions, around)
+    call = chained([around for extension in extensions for around in extension.interceptors], tools.call)
+    _register(dispatcher, handshake, subscriptions, tools, call, resources, prompts, completions, around)
+    for extension in extensions:
+        dispatcher.extend(extension.bound_methods(handlers), extension.notifications)
     return dispatcher, handlers
 
 
@@ -324,12 +333,16 @@ def _register(
     handshake: Handshake,
     subscriptions: Subscriptions,
     tools: Tools,
+    call: MethodHandler,
     resources: Resources,
     prompts: Prompts,
     completions: Completions,
     around: Callable[[MethodHandler], MethodHandler] | None,
 ) -> None:
-    """Give a dispatcher what handles each method; `around` puts a handler within the limits of the app."""
+    """Give a dispatcher what handles each method.
+
+    `call` is what calls tools; `around` puts a handler within the limits of the app.
+    """
     from enfilade.serving.notifications import set_level
 
     def limited(handler: MethodHandler) -> MethodHandler:
@@ -341,7 +354,7 @@ def _register(
     dispatcher.register("subscriptions/listen", subscriptions.listen, check=subscriptions.check_listen)
     dispatcher.register("logging/setLevel", set_level)
     dispatcher.register("tools/list", tools.pages.list, tools.pages.ready)
-    dispatcher.register("tools/call", tools.call, check=tools.check_access)
+    dispatcher.register("tools/call", call, check=tools.check_access)
     templates = resources.template_pages
     for part, method, handler, ready, check in (
         (resources, "resources/list", resources.list, resources.pages.ready, None),

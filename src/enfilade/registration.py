@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from enfilade.primitives.prompt import Prompt
     from enfilade.primitives.resource import Resource, ResourceTemplate
     from enfilade.primitives.tool import Tool
+    from enfilade.serving.extensions import contract as _extensions
+    from enfilade.serving.extensions.contract import Extension, Extensions
 else:  # with pydantic, which takes long to load; and most servers offer nothing but tools
     _access = LazyModule("enfilade.primitives.access")
     _call_limits = LazyModule("enfilade.primitives.limits.call_limits")
@@ -76,10 +78,12 @@ else:  # with pydantic, which takes long to load; and most servers offer nothing
     _prompt = LazyModule("enfilade.primitives.prompt")
     _resource = LazyModule("enfilade.primitives.resource")
     _result_budget = LazyModule("enfilade.primitives.limits.result_budget")
+    _extensions = LazyModule("enfilade.serving.extensions.contract")
     _tool = LazyModule("enfilade.primitives.tool")
     _tool_decorator = LazyModule("enfilade.primitives.tool_decorator")
 
 F = TypeVar("F", bound=Callable[..., Any])
+ExtensionT = TypeVar("ExtensionT", bound="Extension")
 
 
 class Registration:
@@ -96,6 +100,7 @@ class Registration:
         templates: families of resources, by template, in the order in which they are tried.
         prompts: the prompts, by name.
         changes: hears of every change of the four.
+        extensions: what was added to the protocol; None if nothing was.
     """
 
     def __init__(self, name: str, *, qualified: bool, schema_refs: bool = False) -> None:
@@ -111,6 +116,7 @@ class Registration:
             "resource template", key=lambda template: template.uri_template
         )
         self.prompts: Registry[Prompt] = Registry("prompt")
+        self.extensions: Extensions | None = None
         self._announce(TOOLS, self.tools, lambda tool: tool.name)
         self._announce(RESOURCES, self.resources, lambda resource: resource.uri)
         self._announce(RESOURCES, self.templates, lambda template: template.uri_template)
@@ -143,6 +149,29 @@ class Registration:
             if item.access is not None and item.access.visible is None
         )
         return tuple(dict.fromkeys(scope for access in open_to_all for scope in access.scopes))
+
+    # -- extensions --------------------------------------------------------------------------------------------
+
+    @named_in_errors("app.add_extension")
+    def add_extension(self, extension: ExtensionT) -> ExtensionT:
+        """Add an extension of the protocol: methods, settings that are declared, functions around calls of tools.
+
+        Args:
+            extension: an `Extension` of `enfilade.extensions`.
+
+        Returns:
+            The extension.
+
+        Raises:
+            TypeError: it is no extension.
+            ValueError: another one has its id, or one of its methods.
+            RuntimeError: the server has been used already.
+        """
+        if self.extensions is None:
+            self.extensions = _extensions.Extensions()
+        self.extensions.add(extension)
+        extension.attach(self)
+        return extension
 
     def offered_names(self) -> list[str]:
         """Return the names of all that is offered."""

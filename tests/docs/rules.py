@@ -15,9 +15,10 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).resolve().parents[2]
 TABLE: Final = ROOT / "docs" / "rules.toml"
 PAGE: Final = ROOT / "docs" / "rules.md"
-#: How an id is written: `X-AUTH-4`, `R-351`, `R-2C7`, `R-36A`, `E-14`, `C-03`, `S16`, `D5b`, `P7`, `B13`.
+#: How an id is written: `X-AUTH-4`, `X-TASK-10`, `R-351`, `R-2C7`, `E-14`, `C-03`, `S16`, `D5b`, `P7`, `B13`.
 ID: Final = re.compile(
-    r"(?:(?<!\w)(?:R-\d[\dA-Z]{2}|[EC]-\d\d|X-AUTH-\d{1,2})|(?<![\w-])[BSDP]\d{1,2}b?)(?![\w-])"
+    r"(?:(?<!\w)(?:R-\d[\dA-Z]{2}|[EC]-\d\d|X-(?:AUTH|EXT|TASK|APP|SKILL|CARD|REG)-\d{1,2})"
+    r"|(?<![\w-])[BSDP]\d{1,2}b?)(?![\w-])"
 )
 #: The same in the name of a test.
 _IN_NAME: Final = re.compile(r"(?<=_)(?:(r)(\d[\da-z]{2})|([ec])(\d\d)|([sdp])(\d{1,2}b?))(?=[_(])")
@@ -46,6 +47,11 @@ TITLES: Final = {
     "security": "Security",
     "authorization": "Authorization: the endpoint as a resource server",
     "acceptance": "Authorization: what this server promises beyond that",
+    "extensions": "Extensions: the contract",
+    "tasks": "Tasks, in both dialects",
+    "apps": "Apps",
+    "skills": "Skills",
+    "discovery": "Discovery documents and the registry",
     "cases": "Cases: what answers a request, by what it says of itself",
     "contradictions": "Where pages of the specification disagree",
     "reference": "The reference system: behaviour that is kept, and faults that are not",
@@ -58,6 +64,15 @@ _REVISIONS = {
     "0728": "2026-07-28",
 }
 _SITE = "https://modelcontextprotocol.io"
+_REPOSITORIES = "https://github.com/modelcontextprotocol"
+#: Specifications that are in repositories of their own: what they are called, and where they are.
+_EXTENSIONS = {
+    "ext-tasks": ("tasks", "ext-tasks/blob/main/specification/2026-07-28/tasks.md"),
+    "ext-apps": ("apps", "ext-apps/blob/main/specification/2026-01-26/apps.mdx"),
+    "ext-skills": ("skills", "ext-skills/blob/main/specification/stable/skills.mdx"),
+    "server-card": ("server cards", "experimental-ext-server-card/blob/main/docs/discovery.md"),
+    "registry": ("registry", "registry/blob/main/docs/reference/server-json/generic-server-json.md"),
+}
 #: Where a page is, for revisions that keep it elsewhere than the newest one does.
 _PAGES = {
     "http": "basic/transports/streamable-http",
@@ -107,7 +122,11 @@ class Place(NamedTuple):
 def table() -> dict[str, dict[str, tuple[str, str]]]:
     """Return the rules by section: the id, its source and its sentence."""
     sections = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    return {name: {id: (source, text) for id, (source, text) in sections[name].items()} for name in TITLES}
+    return {
+        name: {id: (source, text) for id, (source, text) in sections[name].items()}
+        for name in TITLES
+        if name in sections
+    }
 
 
 @cache
@@ -215,6 +234,10 @@ def link(source: str) -> str:
         return "[HTML, event streams](https://html.spec.whatwg.org/multipage/server-sent-events.html)"
     if page.startswith("rfc"):
         return f"{prefix}[RFC {page[3:]} §{section}](https://www.rfc-editor.org/rfc/{page}#section-{section})"
+    if page in _EXTENSIONS:
+        title, path = _EXTENSIONS[page]
+        label = f"{title}, {section}" if section else title
+        return f"{prefix}[{label}]({_REPOSITORIES}/{path}{f'#{anchor(section)}' if section else ''})"
     if page.startswith("sep"):
         return f"{prefix}[SEP-{page[3:]}]({_SITE}/seps/{page[3:]})"
     name, _, revision = page.partition("@")

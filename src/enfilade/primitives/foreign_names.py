@@ -87,8 +87,7 @@ APP_ATTRIBUTES: Final[Mapping[str, str]] = {
     "add_provider": PROVIDERS,
     "add_template": "app.add_resource(fn, uri) takes URIs with variables as well",
     "add_completion_handler": '@app.completion("prompt or template", "argument")',
-    "required_extensions": "extensions are not there",
-    "add_extension": "extensions are not there; middleware sees every request",
+    "required_extensions": "methods of an extension take requires_declaration=True",
     **dict.fromkeys(("get_tasks", "docket"), TASK),
     **dict.fromkeys(
         ("get_tools", "list_tools", "get_tool", "get_app_tool", "get_tool_by_hash"),
@@ -281,7 +280,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "server": {
         "token_verifier": "auth=ResourceServer(url, verifiers=[verifier]) of enfilade.auth takes it as it is",
         "auth_server_provider": OAUTH_PROXY,
-        "extensions": "extensions are not there; middleware sees every request",
+        "extensions": "app.add_extension(extension) takes an Extension of enfilade.extensions",
         "subscriptions": "clients are told of changes by themselves, and by app.notify_resource_updated(uri)",
         "tags": _TAGS,
         "include_tags": _TAGS,

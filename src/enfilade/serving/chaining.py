@@ -22,10 +22,11 @@ from enfilade.serving.request import Request
 from enfilade.startup.lazy import LazyModule
 from enfilade.wire.client_requests import Root
 from enfilade.wire.content import TextContent
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, RpcError
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, RpcError, encode_notification
 from enfilade.wire.message import Message
 from enfilade.wire.prompts import GetPromptRequestParams, GetPromptResult
 from enfilade.wire.resources import NotFoundError, ReadResourceRequestParams, ReadResourceResult
+from enfilade.wire.revision_tables import SERVER_METHODS
 from enfilade.wire.tools import CallToolRequestParams, CallToolResult
 
 if TYPE_CHECKING:
@@ -91,6 +92,16 @@ class ServerAccess(msgspec.Struct, frozen=True):
         if not isinstance(result, kind):
             raise TypeError(f"{method} ended in {type(result).__name__}")
         return result
+
+
+def send_notification(request: Request, method: str, params: Mapping[str, Any] | None) -> None:
+    """Send a notification of an extension; see `Context.notify`."""
+    if not method.startswith("notifications/") or method in SERVER_METHODS:
+        raise ValueError(
+            f"ctx.notify sends notifications of extensions, such as notifications/notes/changed, not {method!r}"
+        )
+    members = None if params is None else json_bytes(dict(params), f"The params of {method}")
+    request.push(encode_notification(method, members))
 
 
 class _ServerCalls:

@@ -172,6 +172,19 @@ class Context(ArcadeNames, StateNames, Generic[LifespanT]):
         """
         return self._secrets.get(name)
 
+    def notify(self, method: str, params: Mapping[str, Any] | None = None) -> None:
+        """Send the client a notification of an extension, on the stream of this call.
+
+        Args:
+            method: `notifications/notes/changed`; those of the protocol are refused.
+            params: its members.
+
+        Raises:
+            ValueError: the method is no notification, or one of the protocol.
+            ReturnedValueError: JSON cannot hold the params.
+        """
+        chaining.send_notification(self._request, method, params)
+
     def announce(self, change: Change) -> None:
         """Notify the clients that subscribe to a change."""
         self._server.dispatcher.changes.announce(change)
@@ -364,6 +377,18 @@ class Context(ArcadeNames, StateNames, Generic[LifespanT]):
         """
         if not self.supports(name):
             raise MissingCapabilityError({name: {}})
+
+    def client_extension(self, id: str) -> dict[str, Any] | None:
+        """Return the settings with which the client declared an extension; None if it did not (X-EXT-2).
+
+        Args:
+            id: of the extension: `com.example/notes`.
+        """
+        extensions = self._request.peer.capabilities.extensions
+        if extensions is UNSET or id not in extensions:
+            return None
+        settings = extensions[id]
+        return settings if isinstance(settings, dict) else {}
 
     def supports(self, name: str) -> bool:
         """Return whether the client declared a capability: `elicitation`, `sampling`, `roots`, …"""

@@ -21,7 +21,7 @@ from enfilade.primitives.errors import AnswerError
 from enfilade.primitives.schema.signature import raw_name
 from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.callers.access import AccessPolicy, Caller
-from enfilade.serving.channel import MissingCapabilityError, Round, protocol_error
+from enfilade.serving.channel import MissingCapabilityError, Peer, Round, protocol_error
 from enfilade.serving.client_requests.request_state import RequestStateCodec
 from enfilade.serving.client_requests.stateless import StatelessAsker
 from enfilade.serving.failures import ends_more, is_failure, masked, single_error, with_client_errors
@@ -38,12 +38,13 @@ from enfilade.wire.lifecycle import (
     ServerCapabilities,
     ToolsCapability,
 )
-from enfilade.wire.message import EmptyResult, Message, Result
+from enfilade.wire.message import EmptyResult, JsonResult, Message, Result
 from enfilade.wire.projection import encode
 from enfilade.wire.revision_tables import EMPTY_LISTS, METHODS
 from enfilade.wire.revisions import ALL, LATEST_STATELESS, NAMES_SERVER_IN_RESULTS, STATELESS
 
 if TYPE_CHECKING:
+    from enfilade.serving.extensions.method import ExtensionMethod, NotificationHandler
     from enfilade.serving.observation.observer import Observation
 
 MethodHandler = Callable[[Request], Awaitable[Message]]
@@ -87,6 +88,8 @@ class Dispatcher:
         audiences: by method, whether anything is there for a caller; transports ask `hides` for these.
         unconditional: by revision, the methods that are served to everybody at any time, so that transports need
             not ask.
+        extension_methods: by revision, the methods of extensions; none of them is unconditional.
+        notifications: what takes notifications of clients, by method.
     """
 
     def __init__(
@@ -112,6 +115,9 @@ class Dispatcher:
         #: By revision, with what `_offered` has.
         self._methods: dict[str, dict[str, Callable[[], bool] | None]] = {}
         self.unconditional: dict[str, frozenset[str]] = {}
+        self.extension_methods: Final[dict[str, dict[str, ExtensionMethod]]] = {revision: {} for revision in ALL}
+        self.notifications: Final[dict[str, NotificationHandler]] = {}
+        self._notified: set[asyncio.Task[None]] = set()
         self._checks: dict[str, Check] = {}
         self.audiences: Final[dict[str, Callable[[Caller], bool]]] = {}
         self._chain: MethodHandler | None = None
@@ -152,13 +158,57 @@ class Dispatcher:
         if ready is not None and self._chain is None:
             self._ready[method] = ready
         self._methods = {
-            revision: {name: self._offered.get(name) for name in self._handlers if revision in METHODS[name]}
+            revision: {
+                **{name: self._offered.get(name) for name in self._handlers if revision in METHODS.get(name, ())},
+                **dict.fromkeys(self.extension_methods[revision]),
+            }
             for revision in ALL
         }
         self.unconditional = {
-            revision: frozenset(name for name in names if names[name] is None and name not in self.audiences)
+            revision: frozenset(
+                name
+                for name in names
+                if names[name] is None
+                and name not in self.audiences
+                and name not in self.extension_methods[revision]
+            )
             for revision, names in self._methods.items()
         }
+
+    def extend(
+        self, methods: "Iterable[ExtensionMethod]", notifications: "Mapping[str, NotificationHandler]"
+    ) -> None:
+        """Serve the methods and take the notifications of an extension.
+
+        Raises:
+            ValueError: a method is one of the protocol, or of another extension.
+        """
+        for method in methods:
+            for revision in method.revisions:
+                if method.name in self._methods[revision]:
+                    raise ValueError(f"{method.name} is a method of the server already, in {revision}")
+                self.extension_methods[revision][method.name] = method
+            self.register(method.name, self._handle_extension, check=self._check_extension)
+        for name, handler in notifications.items():
+            if name in METHODS or name in self.notifications:
+                raise ValueError(f"{name} has a handler already")
+            self.notifications[name] = handler
+
+    async def _handle_extension(self, request: Request) -> Message:
+        result = await self.extension_methods[request.peer.revision][request.method].handler(request)
+        return result if isinstance(result, Message) else JsonResult.of(result)
+
+    def _check_extension(self, request: Request) -> Awaitable[None] | None:
+        check = self.extension_methods[request.peer.revision][request.method].check
+        return None if check is None else check(request)
+
+    def take_notification(self, method: str, params: Raw, peer: Peer) -> None:
+        """Hand a notification of a client to the extension that takes it, without waiting for it."""
+        handler = self.notifications.get(method)
+        if handler is not None:
+            task = asyncio.get_running_loop().create_task(_notified(handler, method, params, peer))
+            self._notified.add(task)
+            task.add_done_callback(self._notified.discard)
 
     def observe(self, observation: "Observation") -> None:
         """Have requests observed; called once, after all methods are registered and before the first request."""
@@ -313,6 +363,16 @@ def _ended_round(request: Request) -> Round | None:
     """Return the round of a request if it has ended, so that the questions are its result."""
     current = request.round
     return current if current is not None and current.has_ended else None
+
+
+async def _notified(handler: "NotificationHandler", method: str, params: Raw, peer: Peer) -> None:
+    """Hand over a notification; what goes wrong is logged, since a notification has no response."""
+    try:
+        members = msgspec.json.decode(params)
+        members.pop("_meta", None)
+        await handler(members, peer)
+    except Exception as error:
+        masked(error, f"{method} failed")
 
 
 def method_not_found(method: str) -> RpcError:

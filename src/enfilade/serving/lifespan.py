@@ -11,9 +11,22 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 Setup = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+class Service(Protocol):
+    """What runs beside requests."""
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def stop(self) -> None:
+        """End; also called if `start` has failed."""
+        ...
+
 
 #: Code of every function that `contextlib.contextmanager` returned.
 _SYNCHRONOUS: Final = contextlib.contextmanager(lambda: iter(())).__code__
@@ -35,6 +48,8 @@ class Lifespan:
         if setup is not None:
             _check(setup, owner)
         self._setup = setup
+        self._services: list[Service] = []
+        self._is_idle = setup is None
         self._owner = owner
         self._task: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -47,9 +62,14 @@ class Lifespan:
         """Whether the app has a lifespan."""
         return self._setup is not None
 
+    def add_service(self, service: Service) -> None:
+        """Start and stop something with the server, within its set-up and clean-up; before the start."""
+        self._services.append(service)
+        self._is_idle = self.started = False
+
     def belongs_here(self) -> bool:
         """Whether it has started, in the running event loop."""
-        if self._setup is None:
+        if self._is_idle:
             return True
         task = self._task
         return self.started and task is not None and task.get_loop() is asyncio.get_running_loop()
@@ -60,12 +80,12 @@ class Lifespan:
         Raises:
             Exception: raised by the set-up.
         """
-        if self._setup is None or self.belongs_here():
+        if self.belongs_here():
             return
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done() or self._task.get_loop() is not loop:
             self._ready, self._stop = loop.create_future(), asyncio.Event()
-            self._task = loop.create_task(self._live(self._setup, self._ready, self._stop))
+            self._task = loop.create_task(self._live(self._ready, self._stop))
         assert self._ready is not None
         await asyncio.shield(self._ready)
 
@@ -87,9 +107,14 @@ class Lifespan:
             self._task.cancel()
             await asyncio.wait((self._task,), timeout=1.0)
 
-    async def _live(self, setup: Setup, ready: asyncio.Future[None], stop: asyncio.Event) -> None:
+    async def _live(self, ready: asyncio.Future[None], stop: asyncio.Event) -> None:
         try:
-            async with setup(self._owner) as self.value:
+            async with contextlib.AsyncExitStack() as stack:
+                if self._setup is not None:
+                    self.value = await stack.enter_async_context(self._setup(self._owner))
+                for service in self._services:
+                    stack.push_async_callback(service.stop)
+                    await service.start()
                 self.started = True
                 ready.set_result(None)
                 with contextlib.suppress(

@@ -14,10 +14,10 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -95,15 +95,17 @@ class Change(msgspec.Struct, frozen=True):
 
     Attributes:
         method: the method of its notification.
-        uri: the canonical URI of the resource that was updated; None for a list.
+        uri: the canonical URI of the resource that was updated, or the topic of an extension; None for a list.
         names: the items of the list that it is about, for other workers; None for one that everybody hears of.
         audience: who may see these items, or might before: one of them is enough.
+        params: for a topic, the params of its notification as JSON.
     """
 
     method: str
     uri: str | None = None
     names: tuple[str, ...] | None = None
     audience: "tuple[Access, ...]" = ()
+    params: bytes | None = None
 
     def about(self, names: tuple[str, ...], audience: "tuple[Access, ...]") -> "Change":
         """Return this change of a list for those alone who may see the items that it is about."""
@@ -548,6 +550,20 @@ class Changes:
         if self._cluster_listener is not None:
             self._cluster_listener.offer(change)
 
+    def announce_topic(self, method: str, topic: str, params: bytes) -> None:
+        """Send a notification of an extension to the listeners of this worker that listen to its topic.
+
+        Args:
+            method: that of the notification.
+            topic: what a listen names by `Topics`, or `session_topic`.
+            params: its params as JSON, an object without `_meta`.
+        """
+        self._offer(Change(method, topic, params=params))
+
+    def has_listeners(self) -> bool:
+        """Whether anybody listens here."""
+        return bool(self._deliveries)
+
     def announce_here(self, uri: str) -> None:
         """Notify the listeners of this worker of a resource (canonical URI) that may have changed unnoticed."""
         self._offer(Change(_UPDATED, uri))
@@ -589,7 +605,7 @@ class Changes:
                 self._recent = {uri: since for uri, since in latest if now - since < RECENT}
 
     def _offer(self, change: Change) -> None:
-        if change.uri is not None:
+        if change.uri is not None and change.params is None:
             self._note_recent(change.uri)
         if self._deliveries:
             with self._lock:
@@ -636,8 +652,8 @@ class Changes:
 
 def hears(access: "AccessPolicy", caller: "Caller", change: Change) -> bool:
     """Whether a caller hears of a change, by what it may see when that is delivered."""
-    if change.uri is not None:
-        return access.may_hear(change.uri, caller)
+    if change.uri is not None:  # a topic has params: the client was allowed to listen to it
+        return change.params is not None or access.may_hear(change.uri, caller)
     return change.names is None or any(access.lists(caller, entry) for entry in change.audience)
 
 
@@ -646,10 +662,50 @@ def hears(access: "AccessPolicy", caller: "Caller", change: Change) -> bool:
 
 def notification_of(change: Change, revision: str, watched: Watched, meta: dict[str, Any] | None = None) -> bytes:
     """Return the notification of a change, with the URI of a resource as the client wrote it."""
-    uri = None if change.uri is None else watched.get(change.uri, change.uri)
+    uri = change.uri
+    if uri is not None:
+        if change.params is not None:
+            return encode_notification(change.method, _with_meta(change.params, meta))
+        uri = watched.get(uri, uri)
     if meta is None:
         return _plain_notification(change.method, uri, revision)
     return _encode_change(change.method, uri, revision, meta)
+
+
+def _with_meta(params: bytes, meta: dict[str, Any] | None) -> bytes:
+    if meta is None:
+        return params
+    head = b'{"_meta":' + msgspec.json.encode(meta)
+    return head + (b"}" if params == b"{}" else b"," + params[1:])
+
+
+def session_topic(session_id: str) -> str:
+    """Return the topic that every stream of a session listens to."""
+    return f"session:{session_id}"
+
+
+class Topics(Protocol):
+    """What a listen hears of an extension.
+
+    Attributes:
+        honoured: what the acknowledgement says: the part of the request that was agreed to.
+        names: the topics.
+    """
+
+    honoured: Any
+    names: frozenset[str]
+
+    def begin(self, send: Callable[[str, bytes], object]) -> Awaitable[None]:
+        """Send what may have changed before the listen had begun.
+
+        Args:
+            send: sends a notification: its method, and its params as JSON without `_meta`.
+        """
+        ...
+
+
+#: Reads what a client asks to listen to, the member of the filter, for a request.
+OpenTopics = Callable[[Request, Any], Awaitable[Topics]]
 
 
 def _encode_change(method: str, uri: str | None, revision: str, meta: dict[str, Any] | UnsetType) -> bytes:
@@ -676,11 +732,17 @@ class Subscriptions:
         changes: where listeners are attached.
         capabilities: what the server advertises to the caller of a request, which limits the filter (R-2C2).
         access: who may see and read what.
+        topics: what reads the members of the filter that extensions add, by attribute of `SubscriptionFilter`.
     """
 
     def __init__(
-        self, changes: Changes, capabilities: Callable[[Request], ServerCapabilities], access: "AccessPolicy"
+        self,
+        changes: Changes,
+        capabilities: Callable[[Request], ServerCapabilities],
+        access: "AccessPolicy",
+        topics: Mapping[str, OpenTopics],
     ) -> None:
+        self._topics = topics
         self._changes = changes
         self._capabilities = capabilities
         self._access = access
@@ -693,6 +755,8 @@ class Subscriptions:
         methods = {change.method for change in lists}
         meta = {SUBSCRIPTION_ID: request.id}
         revision = request.peer.revision
+        opened = await self._open_topics(request, honoured)
+        topics = frozenset(name for topic in opened for name in topic.names)
 
         def deliver(change: Change) -> bool:
             if not request.channel.outlet.push(notification_of(change, revision, watched, meta)):
@@ -700,7 +764,7 @@ class Subscriptions:
             return True
 
         listener = Listener(
-            lambda change: change.method in methods or change.uri in watched,
+            lambda change: change.method in methods or change.uri in watched or change.uri in topics,
             deliver,
             may_see=partial(hears, self._access, caller_of(request)),
             all_changes=lambda: [*lists, *map(updated, watched)],
@@ -716,10 +780,23 @@ class Subscriptions:
             ack = encode_notification("notifications/subscriptions/acknowledged", encode(params, revision))
             if not request.channel.outlet.send(ack):
                 raise RpcError(INVALID_REQUEST, "Accept must allow text/event-stream to listen", status=406)
+            for topic in opened:
+                await topic.begin(lambda method, params: deliver(Change(method, "", params=params)))
             await listener.ended
         finally:
             self._changes.detach(listener)
         return SubscriptionsListenResult(meta=meta)
+
+    async def _open_topics(self, request: Request, honoured: SubscriptionFilter) -> list[Topics]:
+        """Return the topics of extensions that a client asks for, and note in the filter what is agreed to."""
+        opened = []
+        for name, open_topics in self._topics.items():
+            requested = getattr(request.params.notifications, name)
+            if requested is not UNSET:
+                topics = await open_topics(request, requested)
+                setattr(honoured, name, topics.honoured)
+                opened.append(topics)
+        return opened
 
     async def check_listen(self, request: Request) -> None:
         """Check that a client may read all that it listens for; what it cannot see is as what is not there.

@@ -268,6 +268,8 @@ class Connection:
                 self._in_flight.cancel(None, params)
             elif envelope.method == "notifications/initialized" and self._session.peer and self._listener is None:
                 self._listen(self._session.peer)
+            elif envelope.method in self._dispatcher.notifications:
+                self._take_notification(message)
             return
         record = self._open_record(size)
         try:
@@ -283,6 +285,19 @@ class Connection:
         request.record = record
         request.task = task = self._start(self._serve(request))
         task.add_done_callback(partial(self._ended, request))
+
+    def _take_notification(self, message: ParsedMessage) -> None:
+        """Hand a notification to the extension that takes it, unless nobody knows who sent it."""
+        peer = self._session.peer
+        if message.claim:
+            try:
+                message.check_metadata()
+                message.check_version()
+            except RpcError:
+                return
+            peer = message.stateless_peer(self._owner)
+        if peer is not None:
+            self._dispatcher.take_notification(message.method, message.raw_params, peer)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -425,6 +440,9 @@ class Connection:
             raise method_not_found(method)
         if method in dispatcher.audiences and dispatcher.hides(method, self._caller(peer)):
             raise method_not_found(method)
+        if (extension := dispatcher.extension_methods[peer.revision].get(method)) is not None:
+            message.read_params(extension.decode)
+            extension.check_declared(peer)
         return Request(
             message.id,
             method,

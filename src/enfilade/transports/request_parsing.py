@@ -10,7 +10,7 @@ Its length is no measure for what it costs: four megabytes of text are read in m
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -42,6 +42,7 @@ from enfilade.wire.revision_tables import PARAMS
 from enfilade.wire.revisions import STATELESS, UNSUPPORTED
 from enfilade.wire.tools import CallToolRequestParams
 
+_EMPTY: Final = Raw(b"{}")
 _ANY: Final = msgspec.json.Decoder(RequestParams)
 _META: Final = msgspec.json.Decoder(RequestMeta)
 _NO_META: Final = RequestMeta()
@@ -58,7 +59,6 @@ class _Decoders(dict[str, "msgspec.json.Decoder[Any]"]):
 
 
 _DECODERS: Final = _Decoders()
-_EMPTY: Final = Raw(b"{}")
 
 
 class _ToolCall(msgspec.Struct, gc=False):
@@ -88,6 +88,7 @@ class ParsedMessage(msgspec.Struct):
         claim: whether the body names a protocol version.
         problem: what is wrong with the params, or None.
         meta_problem: what is wrong with `_meta`, or None.
+        raw_params: the params as they came, for methods of extensions.
     """
 
     method: str
@@ -97,6 +98,15 @@ class ParsedMessage(msgspec.Struct):
     claim: bool = False
     problem: str | None = None
     meta_problem: str | None = None
+    raw_params: Raw = _EMPTY
+
+    def read_params(self, decode: Callable[[Raw], Message]) -> None:
+        """Read the params of a method of an extension; what is wrong with them, `checked_params` says."""
+        self.problem = None
+        try:
+            self.params = decode(self.raw_params)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self.params, self.problem = None, _explain(error, "params")
 
     def _read_meta(self, raw: Raw) -> None:
         try:
@@ -228,6 +238,7 @@ def parse_message(envelope: Envelope) -> ParsedMessage:
     id = envelope.id
     message = ParsedMessage(envelope.method or "", None if id is UNSET else id, _NO_META)
     raw = _EMPTY if envelope.params is UNSET else envelope.params  # lists need none in sessions (R-533)
+    message.raw_params = raw
     decoder = _DECODERS[message.method]
     try:
         message.params = params = decoder.decode(raw)

@@ -206,9 +206,24 @@ def check_name(fields: Mapping[bytes, bytes], method: str, params: Any) -> None:
     if member is None:
         return
     value = fields.get(NAME)
+    if value is None or _DECODED[value] != getattr(params, member, None):
+        check_named(fields, member, getattr(params, member, None))  # which says what is wrong
+
+
+def check_named(fields: Mapping[bytes, bytes], member: str, expected: object) -> None:
+    """Check that `Mcp-Name` is there and equals a member of the params.
+
+    Args:
+        member: its name, for the error.
+        expected: its value.
+
+    Raises:
+        RpcError: HEADER_MISMATCH.
+    """
+    value = fields.get(NAME)
     if value is None:
         raise mismatch("header Mcp-Name is missing")
-    if _DECODED[value] != getattr(params, member, None):
+    if _DECODED[value] != expected:
         raise mismatch(f"header Mcp-Name does not equal the body's params.{member}")
 
 

@@ -13,6 +13,7 @@ because most of it is not needed for most requests. Everywhere else it is a plai
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -67,6 +68,22 @@ class Result(Message, kw_only=True):
 
     meta: dict[str, Any] | UnsetType = msgspec.field(name="_meta", default=UNSET)
     result_type: str | UnsetType = "complete"
+
+
+class JsonResult(Result, kw_only=True):
+    """The result of a method that this package does not define.
+
+    Attributes:
+        members: its members, but for `_meta`; `resultType` is added where the revision has it.
+    """
+
+    members: dict[str, Any]
+
+    @classmethod
+    def of(cls, members: Mapping[str, Any]) -> "JsonResult":
+        """Return the result with some members, which may include `_meta`."""
+        others = dict(members)
+        return cls(meta=others.pop("_meta", UNSET), members=others)
 
 
 class EmptyResult(Result):

@@ -71,12 +71,17 @@ class CancelledNotificationParams(NotificationParams, kw_only=True):
 
 
 class SubscriptionFilter(Message, kw_only=True):
-    """The requested or accepted notifications; absent ones are not requested."""
+    """The requested or accepted notifications; absent ones are not requested.
+
+    Attributes:
+        task_ids: of the tasks extension: those whose changes are requested.
+    """
 
     tools_list_changed: bool | UnsetType = UNSET
     prompts_list_changed: bool | UnsetType = UNSET
     resources_list_changed: bool | UnsetType = UNSET
     resource_subscriptions: list[str] | UnsetType = UNSET
+    task_ids: list[str] | UnsetType = UNSET
 
 
 class SubscriptionsListenRequestParams(RequestParams, kw_only=True):

@@ -26,7 +26,7 @@ from enfilade.wire.client_requests import (
     SamplingMessage,
 )
 from enfilade.wire.content import AudioContent, ResourceLink, TextContent, ToolResultContent
-from enfilade.wire.message import Message, NotificationParams, Result
+from enfilade.wire.message import JsonResult, Message, NotificationParams, Result
 from enfilade.wire.revision_tables import META_KEYS, spans
 from enfilade.wire.revisions import ALL, ONLY_2024, UNTIL_0326, UNTIL_0618, UNTIL_1125, Span
 from enfilade.wire.tools import CallToolResult, LongTextResult, Tool, ToolAnnotations
@@ -85,6 +85,8 @@ def _compile(kind: type[Message], revision: str) -> _Transform | None:
     """Return the function that projects messages of a type to a revision; None if they never change."""
     if kind is LongTextResult:
         return lambda result: project(result.with_encoded_text(), revision)
+    if kind is JsonResult:
+        return _open_result(revision)
     revisions = spans(kind)
     names = kind.__struct_fields__
     hidden = tuple(name for name in names if name not in revisions or revision not in revisions[name])
@@ -94,6 +96,25 @@ def _compile(kind: type[Message], revision: str) -> _Transform | None:
     if span is None or rewrite is None or revision not in span:
         return reduce
     return _rewriting(rewrite, reduce, revision)
+
+
+def _open_result(revision: str) -> _Transform:
+    """Return the function for results of methods that are not of this package, which have any members."""
+    has_result_type = revision in spans(Result)["result_type"]
+
+    def as_json(result: Any) -> Any:
+        members = dict(result.members)
+        if has_result_type:
+            members.setdefault("resultType", result.result_type)
+        if result.meta is not UNSET:
+            members["_meta"] = {key: value for key, value in result.meta.items() if _is_known(key, revision)}
+        return Raw(_encode(members))
+
+    return as_json
+
+
+def _is_known(key: str, revision: str) -> bool:
+    return key not in META_KEYS or revision in META_KEYS[key]
 
 
 def _rewriting(rewrite: Rewrite, reduce: _Transform | None, revision: str) -> _Transform:

@@ -216,6 +216,7 @@ FIELD_REVISIONS: Final[dict[type[Message], dict[Span, str]]] = {
     TaskStatusNotificationParams: {ONLY_1125: _TASK},
     SubscriptionFilter: {
         SINCE_0728: "tools_list_changed prompts_list_changed resources_list_changed resource_subscriptions"
+        " task_ids"
     },
     # questions to the client
     ElicitRequest: {SINCE_0728: "params"},

@@ -42,6 +42,7 @@ _CLIENT_ONLY = (set(revision_tables.PARAMS.values()) - _BOTH_WAYS) | {
     client_requests.ListRootsResult,
     client_requests.Root,
     tasks.RelatedTaskMetadata,
+    message.JsonResult,  # of extensions: it has any members, which are not those of a type
 }
 
 

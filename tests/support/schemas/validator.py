@@ -14,6 +14,7 @@ import pydantic
 
 from enfilade.wire.revisions import ALL, STATELESS
 from support.schemas import official_schemas
+from support.schemas.extension_shapes import TASK_METHODS, check_method, check_notification, check_task_result
 
 _ERRORS = {
     "2026-07-28": {
@@ -109,7 +110,11 @@ def _check_envelope(message: dict[str, Any]) -> None:
 def _check_sent(revision: str, message: dict[str, Any]) -> None:
     method, params = message["method"], message.get("params")
     name = _SENT.get(method)
-    assert name, "the server has no such method"
+    if name is None:
+        assert "id" not in message, "the server has no such method"
+        check_notification(method, params)
+        _check_meta(revision, params or {})
+        return
     _check_schema(revision, name, message)
     surface = official.SERVER_REQUESTS if "id" in message else official.SERVER_NOTIFICATIONS
     if method == "notifications/tasks/status":
@@ -137,9 +142,16 @@ def _check_error(revision: str, message: dict[str, Any]) -> None:
 
 def _check_result(revision: str, result: Any, method: str) -> None:
     assert isinstance(result, dict), "a result is an object"
-    name = _RESULTS.get(method)
-    assert name, "no client may send this method"
-    kind = result.get("resultType")
+    name, kind = _RESULTS.get(method), result.get("resultType")
+    if revision in STATELESS and (method in TASK_METHODS or (method == "tools/call" and kind == "task")):
+        assert kind == ("task" if method == "tools/call" else "complete"), f"resultType is {kind!r}"
+        check_task_result(method, result)
+        return
+    if name is None:
+        check_method(method)
+        assert kind == ("complete" if revision in STATELESS else None), f"resultType is {kind!r}"
+        _check_meta(revision, result)
+        return
     if kind == "input_required":
         assert method in _MAY_ASK, "this method may not answer with questions (R-286)"
         name = "InputRequiredResult"

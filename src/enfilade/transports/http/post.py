@@ -204,6 +204,11 @@ class Post(msgspec.Struct, eq=False):
             if not dispatcher.offers(method, version):
                 raise method_not_found(method)
             self._check_audience(method, peer)
+            if (extension := dispatcher.extension_methods[version].get(method)) is not None:
+                message.read_params(extension.decode)
+                if message.params is not None:
+                    extension.check_name(fields, message.params)
+                extension.check_declared(peer)
         if message.params is not None:
             http.check_name(fields, method, message.params)
         params = message.checked_params()
@@ -316,6 +321,9 @@ class Post(msgspec.Struct, eq=False):
             if not services.dispatcher.serves(method, peer.revision):
                 raise method_not_found(method)
             self._check_audience(method, peer)
+            if (extension := services.dispatcher.extension_methods[peer.revision].get(method)) is not None:
+                message.read_params(extension.decode)
+                extension.check_declared(peer)
         if session is None:
             channel = Channel(outlet=response, log_level=DEFAULT_LOG_LEVEL, http=self.exchange)
         else:
@@ -344,10 +352,16 @@ class Post(msgspec.Struct, eq=False):
             await asker.forward(peer.session_id, envelope)
 
     async def _notification(self, message: ParsedMessage) -> None:
-        """Take a notification. The stateless era defines none over HTTP and discards it (E-30, R-212)."""
+        """Take a notification. The stateless era defines none over HTTP and discards it (E-30, R-212).
+
+        Those of extensions are taken in both.
+        """
         if not self.stateless:
             peer, _ = await self._session_peer()
             self._act_on_notification(message, peer)
+        elif message.method in self.services.dispatcher.notifications:
+            message.check_claim(self.fields, self.verdict.version)
+            self._act_on_notification(message, message.stateless_peer(self.owner))
         await send_empty(self.exchange, 202, self.verdict.headers)
 
     def _act_on_notification(self, message: ParsedMessage, peer: Peer) -> None:
@@ -355,6 +369,8 @@ class Post(msgspec.Struct, eq=False):
         params: Any = message.params
         if message.method == "notifications/cancelled" and params is not None and peer.session_id:
             self.services.cancel(peer.session_id, params)
+        elif message.method in self.services.dispatcher.notifications:
+            self.services.dispatcher.take_notification(message.method, message.raw_params, peer)
 
     # -- batches (2025-03-26 only) -----------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from enfilade.serving.subscriptions import (
     all_changes,
     hears,
     notification_of,
+    session_topic,
 )
 from enfilade.transports.http.event_log import SealedEventLog
 from enfilade.transports.http.event_recorder import StreamRecorder
@@ -67,7 +68,9 @@ class _Outlet:
 
     def is_wanted(self, change: Change) -> bool:
         """Whether the session is told of a change."""
-        return change.uri is None or change.uri in self._streaming.get(self._key, ())
+        if change.uri is None or change.uri in self._streaming.get(self._key, ()):
+            return True
+        return change.params is not None and change.uri == session_topic(str(self._key))
 
     def send(self, change: Change) -> bool:
         """Send a change; False if there is no room now."""

@@ -1,0 +1,1 @@
+"""The contract of extensions, and how their methods are served."""
