@@ -7,9 +7,10 @@ import pytest
 from enfilade.state.measured import measured
 from enfilade.state.open import open_store
 from enfilade.state.store import EventLog, Keys
+from enfilade.state.tasks.records import Tasks
 
 
-@pytest.mark.parametrize(("part", "protocol"), [("log", EventLog), ("keys", Keys)])
+@pytest.mark.parametrize(("part", "protocol"), [("log", EventLog), ("keys", Keys), ("tasks", Tasks)])
 def test_every_operation_is_timed(part: str, protocol: type) -> None:
     """Also one that does the work of several others in one step."""
     timed = vars(getattr(measured(open_store("memory://")), part))

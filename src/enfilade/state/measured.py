@@ -1,7 +1,7 @@
 """A store whose operations are timed, for outlets such as metrics; any other store is used as it is.
 
 Operations are named after the parts of a store: `keys.get`, `log.append`, `bus.publish`, `limits.admit`,
-`outcomes.claim`, `results.put`.
+`outcomes.claim`, `results.put`, `tasks.create`.
 
 Easy to get wrong: what else a store has. Attributes that are not timed are those of the store itself.
 """
@@ -20,6 +20,7 @@ _OPERATIONS: Final = {
     "limits": ("admit", "release", "renew"),
     "results": ("put",),
     "outcomes": ("claim", "finish", "release", "renew", "change_version"),
+    "tasks": ("create", "read", "write", "take_due", "renew", "page", "delete"),
 }
 
 
@@ -50,6 +51,11 @@ class _MeasuredStore:
     def results(self) -> Any:
         """What keeps whole results within their room, which the store makes when it is first used."""
         return self._made_later("results")
+
+    @property
+    def tasks(self) -> Any:
+        """Records of tasks, which the store makes when they are first used."""
+        return self._made_later("tasks")
 
     def _made_later(self, name: str) -> "_MeasuredPart | None":
         if name not in self._later:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from enfilade.state.limits.claims import Limits
     from enfilade.state.outcomes.claims import Outcomes
     from enfilade.state.outcomes.decisions import Results
+    from enfilade.state.tasks.records import Tasks
 
 #: Keys of one kind that are kept at once, and bytes of their values. The kind is the part before the colon.
 MOST_KEYS: Final = 100_000
@@ -80,6 +81,7 @@ class MemoryStore:
         self._call_limits: Limits | None = None
         self._call_outcomes: Outcomes | None = None
         self._whole_results: Results | None = None
+        self._durable_tasks: Tasks | None = None
 
     @property
     def limits(self) -> "Limits":
@@ -120,6 +122,15 @@ class MemoryStore:
 
             self._whole_results = TableResults(run, time.monotonic, MOST_BYTES)
         return self._whole_results
+
+    @property
+    def tasks(self) -> "Tasks":
+        """Records of tasks, made when they are first used."""
+        if self._durable_tasks is None:
+            from enfilade.state.tasks.memory_tasks import MemoryTasks
+
+            self._durable_tasks = MemoryTasks(time.monotonic)
+        return self._durable_tasks
 
     async def start(self) -> None:
         """Do nothing, as there is nothing to open."""

@@ -11,9 +11,11 @@ import pytest
 
 from enfilade.state.open import open_store
 from enfilade.state.store import Store, StoreError
+from enfilade.state.tasks.records import tasks_of
 from enfilade.timings import Timings
 from support.servers.processes import HOST
 from support.stores.kinds import opened
+from support.stores.task_records import new_task
 from support.stores.valkey_server import LossyProxy, Valkey
 from support.waiting import until
 
@@ -50,6 +52,10 @@ def _operations(store: Store) -> list[Awaitable[object]]:
         store.log.read("stream", 0),
         store.log.touch("stream"),
         store.log.drop("other"),
+        tasks_of(store).create(new_task("task")),
+        tasks_of(store).read("task"),
+        tasks_of(store).take_due(60.0, 1),
+        tasks_of(store).page(None, None, 1),
         store.bus.publish("topic", b"message"),
     ]
 

@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from enfilade.state.store import Store, StoreError
+from enfilade.state.tasks.records import tasks_of
 from support.servers.processes import HOST, free_port
 from support.stores.kinds import opened
+from support.stores.task_records import ids, new_task, take_all
 from support.stores.valkey_server import Valkey
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +42,14 @@ async def _do_everything(store: Store) -> None:
     assert events is not None
     assert len(events.entries) == 3
     await store.log.drop("stream")
+    tasks = tasks_of(store)
+    await tasks.create(new_task("task", -1.0))
+    assert await take_all(tasks, 1) == [("task", 2)]
+    assert await tasks.renew({"task": 2}, 60.0) == []
+    assert await tasks.write("task", 2, b"", due=None, ttl=60.0)
+    assert await tasks.write("task", 3, b"", due=None, ttl=None)
+    assert ids(await tasks.page("ada", None, 10)) == ["task"]
+    await tasks.delete("task")
 
 
 async def test_passwords(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

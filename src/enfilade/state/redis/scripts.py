@@ -25,7 +25,12 @@ class Script:
         self._digest = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
 
     async def run(
-        self, connections: "Connections", names: Sequence[bytes], arguments: object, *more: bytes
+        self,
+        connections: "Connections",
+        names: Sequence[bytes],
+        arguments: object,
+        *more: bytes,
+        is_read: bool = False,
     ) -> "Reply":
         """Run it and return its reply.
 
@@ -34,14 +39,16 @@ class Script:
             names: of the keys.
             arguments: what MessagePack can encode.
             more: further arguments, as they are.
+            is_read: whether it goes over the connection for long replies.
 
         Raises:
             StoreError: the server does not answer.
         """
         rest = (b"%d" % len(names), *names, _encode(arguments), *more)
-        [reply] = await connections.commands.execute_unchecked((b"EVALSHA", self._digest, *rest))
+        connection = connections.reads if is_read else connections.commands
+        [reply] = await connection.execute_unchecked((b"EVALSHA", self._digest, *rest))
         if isinstance(reply, exceptions.NoScriptError):
-            [reply] = await connections.commands.execute((b"EVAL", self._text, *rest))
+            [reply] = await connection.execute((b"EVAL", self._text, *rest))
         if isinstance(reply, Exception):
             raise connections.availability.explain(reply)
         return reply

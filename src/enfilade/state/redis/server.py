@@ -46,8 +46,9 @@ _ADVICE: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     ),
     (
         ("NoPermissionError", "NOPERM"),
-        "its user may not do this; allow the commands get, set, del, unlink, eval, exists, pexpire, xadd, "
-        "xrange, xrevrange, publish, subscribe and ping, and the keys and channels of the prefix",
+        "its user may not do this; allow the commands get, set, del, unlink, eval, evalsha, time, exists, "
+        "pexpire, persist, xadd, xrange, xrevrange, hget, hset, zadd, zrem, zcard, zrangebyscore, zrangebylex, "
+        "publish, subscribe and ping, and the keys and channels of the prefix",
     ),
     (("max number of clients", "MaxClientsError"), "it has too many clients; raise its maxclients"),
     (("MISCONF",), "it cannot write its data to disk and takes no writes; see its log, make room on its disk"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from enfilade.state.outcomes.claims import Outcomes
     from enfilade.state.outcomes.decisions import Results
     from enfilade.state.redis.connection import Connections
+    from enfilade.state.tasks.records import Tasks
 
 _PAGE: Final = 512  # most entries read or written in one step, as the server does nothing else meanwhile
 _PAGE_SIZE: Final = 256 * 1024  # bytes after which a page is full
@@ -311,6 +312,7 @@ class RedisStore:
         self._call_limits: Limits | None = None
         self._call_outcomes: Outcomes | None = None
         self._whole_results: Results | None = None
+        self._durable_tasks: Tasks | None = None
 
     @property
     def limits(self) -> "Limits":
@@ -338,6 +340,15 @@ class RedisStore:
 
             self._whole_results = RedisResults(self._connections, self._prefix)
         return self._whole_results
+
+    @property
+    def tasks(self) -> "Tasks":
+        """Records of tasks, made when they are first used."""
+        if self._durable_tasks is None:
+            from enfilade.state.tasks.redis_tasks import RedisTasks
+
+            self._durable_tasks = RedisTasks(self._connections, self._prefix)
+        return self._durable_tasks
 
     @property
     def unavailable(self) -> bool:

@@ -47,6 +47,20 @@ _SCHEMA: Final = [
     "sent REAL NOT NULL)",
 ]
 
+#: Tables that files of earlier versions lack. They are added when a file is opened; those versions leave them
+#: alone.
+_ADDED_SCHEMA: Final = [
+    "CREATE TABLE IF NOT EXISTS tasks (id TEXT PRIMARY KEY, owner TEXT NOT NULL, position TEXT NOT NULL, "
+    "version INTEGER NOT NULL, is_written INTEGER NOT NULL, since REAL NOT NULL, due REAL, ends REAL) "
+    "WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS tasks_by_position ON tasks (position)",
+    "CREATE INDEX IF NOT EXISTS tasks_by_owner ON tasks (owner, position, ends)",
+    "CREATE INDEX IF NOT EXISTS tasks_by_due ON tasks (due) WHERE due IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS tasks_by_end ON tasks (ends) WHERE ends IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS tasks_by_since ON tasks (since)",
+    "CREATE TABLE IF NOT EXISTS task_values (id TEXT PRIMARY KEY, value BLOB NOT NULL)",
+]
+
 #: Endings of the file and of those that SQLite keeps beside it.
 _ENDINGS: Final = ("", "-wal", "-shm")
 
@@ -183,7 +197,7 @@ class DatabaseFile:
         return True
 
     def _create_tables(self, connection: sqlite3.Connection) -> None:
-        if self._has_our_tables(connection):
+        if self._has_our_tables(connection) and _has_added_tables(connection):
             return
         connection.execute("BEGIN IMMEDIATE")
         if not self._has_our_tables(connection):  # no other process was faster
@@ -191,6 +205,8 @@ class DatabaseFile:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id={_APPLICATION}")
             connection.execute(f"PRAGMA user_version={_VERSION}")
+        for statement in _ADDED_SCHEMA:
+            connection.execute(statement)
         connection.execute("COMMIT")
 
     def _inodes(self) -> tuple[int, ...]:
@@ -274,6 +290,10 @@ def _consistent_read(connection: sqlite3.Connection) -> Iterator[None]:
     finally:
         if connection.in_transaction:  # some errors end it
             connection.execute("ROLLBACK")
+
+
+def _has_added_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'task_values'").fetchone() is not None
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from enfilade.state.limits.claims import Limits
     from enfilade.state.outcomes.claims import Outcomes
     from enfilade.state.outcomes.decisions import Results
+    from enfilade.state.tasks.records import Tasks
 
 log = logging.getLogger("enfilade.state")
 
@@ -164,6 +165,7 @@ class SqliteStore:
         self._call_limits: Limits | None = None
         self._call_outcomes: Outcomes | None = None
         self._whole_results: Results | None = None
+        self._durable_tasks: Tasks | None = None
 
     @property
     def limits(self) -> "Limits":
@@ -199,6 +201,15 @@ class SqliteStore:
 
             self._whole_results = TableResults(run, time.time)
         return self._whole_results
+
+    @property
+    def tasks(self) -> "Tasks":
+        """Records of tasks, made when they are first used."""
+        if self._durable_tasks is None:
+            from enfilade.state.tasks.sqlite_tasks import SqliteTasks
+
+            self._durable_tasks = SqliteTasks(self._read, self._write)
+        return self._durable_tasks
 
     @property
     def unavailable(self) -> bool:
@@ -376,10 +387,22 @@ def sweep_log(connection: DatabaseConnection, portion: int) -> bool:
 # -- the sweep ---------------------------------------------------------------------------------------------------
 
 
+def sweep_tasks(connection: DatabaseConnection, portion: int) -> bool:
+    """Delete tasks that are no longer kept, and return whether there may be more.
+
+    They may be large, so that only a tenth of a portion is deleted.
+    """
+    ended = "SELECT id FROM tasks WHERE ends <= ? LIMIT ?"
+    expired = connection.execute(ended, (time.time(), portion // 10)).fetchall()
+    for table in ("task_values", "tasks"):
+        connection.executemany(f"DELETE FROM {table} WHERE id = ?", expired)
+    return len(expired) == portion // 10
+
+
 def sweep(connection: DatabaseConnection, message_age: float) -> bool:
     """Delete some of the expired rows, free pages that are not needed, and return whether there is more."""
     sweep_bus = partial(sweep_messages, age=message_age)
-    has_more = [delete(connection, _PORTION) for delete in (sweep_keys, sweep_log, sweep_bus)]
+    has_more = [delete(connection, _PORTION) for delete in (sweep_keys, sweep_log, sweep_tasks, sweep_bus)]
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     if free > _SPARE_PAGES:
         for _ in range(min(_PAGES, free - _SPARE_PAGES)):
