@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from enfilade.state.tasks.memory_tasks import MemoryTasks
 from enfilade.state.tasks.records import Created, Full, Tasks, tasks_of
 from enfilade.state.tasks.sqlite_tasks import SqliteTasks
 from enfilade.timings import Timings
-from support.counting import instruction_tracer
+from support.counting import instruction_tracer, no_garbage
 from support.servers.processes import HOST
 from support.stores.kinds import is_intact, opened as opened_store, plain_connection, started
 from support.stores.task_records import LONG, new_task, take_all
@@ -308,3 +309,20 @@ async def test_values_have_a_room_in_bytes() -> None:
     await tasks.delete("b0")
     assert await tasks.create(new_task("a2", value=bytes(1000))) == Created(), "a single one always has room"
     assert len(tasks) == 1
+
+
+async def test_tasks_that_sleep_take_little_memory() -> None:
+    """In bytes, without their values and ids."""
+    tasks, count = MemoryTasks(Clock()), 10_000
+    created = [new_task(f"{number:032x}", LONG + number, owner=f"{number % 100}") for number in range(count)]
+    with no_garbage():
+        tracemalloc.start()
+        try:
+            for task in created:
+                await tasks.create(task)
+            for _ in range(3):
+                await tasks.renew({task.id: 1 for task in created}, LONG)
+            size, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert size / count < 600
