@@ -95,6 +95,15 @@ class TestCreating:
             assert await tasks.create(new_task(f"b{number}", own_limit=count, limit=count)) == Created()
         assert await tasks.create(new_task("c", own_limit=count)) == Full(is_own=True)
 
+    async def test_what_others_no_longer_keep_is_in_nobodys_way(self, tasks: Tasks) -> None:
+        """Also if all of that went before."""
+        for owner, count in (("bob", 100), ("ada", 3)):
+            for number in range(count):
+                await tasks.create(new_task(f"{owner}{number}", owner=owner, own_limit=count))
+                assert await tasks.write(f"{owner}{number}", 1, b"done", due=None, ttl=0.01)
+        await until(lambda: is_gone(tasks, "ada2"))
+        assert await tasks.create(new_task("new", own_limit=2)) == Created()
+
     async def test_nobody_may_have_one_where_the_limit_is_nought(self, tasks: Tasks) -> None:
         assert await tasks.create(new_task("a", own_limit=0)) == Full(is_own=True)
         assert await tasks.create(new_task("a", limit=0)) == Full()
@@ -112,6 +121,16 @@ class TestWriting:
         assert not await tasks.write("b", 1, b"", due=LONG, ttl=None)
         record = await read(tasks, "a")
         assert (record.value, record.version) == (b"two", 3)
+
+    async def test_who_was_overtaken_writes_nothing_new(self, tasks: Tasks) -> None:
+        """Although the version is the next one and the value the same, that version is of the one who took it."""
+        await tasks.create(new_task("a", -1.0, value=b"same"))
+        assert [(await tasks.take_due(-1.0, 1)).tasks[0].version for _ in range(2)] == [2, 3]
+        assert not await tasks.write("a", 2, b"same", due=LONG, ttl=None)
+        assert await tasks.write("a", 3, b"same", due=-1.0, ttl=None)
+        assert await tasks.write("a", 3, b"same", due=-1.0, ttl=None), "sent again"
+        assert (await tasks.take_due(LONG, 1)).tasks[0].version == 5
+        assert not await tasks.write("a", 4, b"same", due=LONG, ttl=None)
 
     async def test_a_finished_task_is_never_due_and_kept_for_a_while(self, tasks: Tasks) -> None:
         await tasks.create(new_task("a", due=0.0))
@@ -132,8 +151,8 @@ class TestWriting:
     async def test_what_was_to_end_may_stay(self, tasks: Tasks) -> None:
         for id in ("a", "b"):
             await tasks.create(new_task(id))
-        assert await tasks.write("a", 1, b"", due=None, ttl=1.0)
-        assert await tasks.write("b", 1, b"", due=None, ttl=1.0)
+        assert await tasks.write("a", 1, b"", due=None, ttl=0.5)
+        assert await tasks.write("b", 1, b"", due=None, ttl=0.7)
         assert await tasks.write("a", 2, b"", due=None, ttl=None)
         await until(lambda: is_gone(tasks, "b"))
         assert ids(await tasks.page(None, None, 10)) == ["a"]
