@@ -100,7 +100,7 @@ class TestCreating:
         for owner, count in (("bob", 100), ("ada", 3)):
             for number in range(count):
                 await tasks.create(new_task(f"{owner}{number}", owner=owner, own_limit=count))
-                assert await tasks.write(f"{owner}{number}", 1, b"done", due=None, ttl=0.01)
+                assert await tasks.write(f"{owner}{number}", 1, b"done", due=None, ttl=0.7)
         await until(lambda: is_gone(tasks, "ada2"))
         assert await tasks.create(new_task("new", own_limit=2)) == Created()
 
