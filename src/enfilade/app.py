@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.metadata import Caching, DumpableModel
     from enfilade.primitives.options import LimitPer, OnLimit, OnOverflow
     from enfilade.primitives.tool import Tool
+    from enfilade.publishing import documents as _publishing
     from enfilade.routes import asgi_middleware as _asgi_middleware, serve as _serve_routes, table as _routes
     from enfilade.serving import failures as _failures
     from enfilade.serving.callers import state_records as _records
@@ -85,6 +86,7 @@ else:
     _asgi_middleware = LazyModule("enfilade.routes.asgi_middleware")
     _assembly = LazyModule("enfilade.assembly")
     _other_paths = LazyModule("enfilade.transports.http.other_paths")
+    _publishing = LazyModule("enfilade.publishing.documents")
     _routes = LazyModule("enfilade.routes.table")
     _serve_routes = LazyModule("enfilade.routes.serve")
     _sources = LazyModule("enfilade.setting_sources")
@@ -120,6 +122,9 @@ class MCPApp(Registration):
         title: its name for people.
         icons: pictures of it, https or data URIs.
         website_url: where to read about it.
+        description: what it is for, in up to 100 characters, for people who look for servers.
+        registry_name: its name in registries and in its server card, such as `io.github.ada/notes`.
+        repository: URL of its source code.
         host: address `run()` binds over http.
         port: port `run()` binds.
         path: path of the endpoint.
@@ -178,6 +183,9 @@ class MCPApp(Registration):
         title: str | None = None,
         icons: Sequence[Icon | Mapping[str, Any] | DumpableModel | str] | None = None,
         website_url: str | None = None,
+        description: str | None = None,
+        registry_name: str | None = None,
+        repository: str | None = None,
         host: str | None = None,
         port: int | None = None,
         path: str | None = None,
@@ -230,11 +238,14 @@ class MCPApp(Registration):
             "metrics": metrics,
             "metrics_path": metrics_path,
             "metrics_port": metrics_port,
+            "registry_name": registry_name,
+            "repository": repository,
         }
         self.settings = _sources.load(code_settings, settings)
         name_main_module(sys._getframe(1))
         check_required_texts("MCPApp()", name=name, version=version)
-        check_options("MCPApp()", instructions=instructions, title=title, website_url=website_url, icons=icons)
+        texts = {"instructions": instructions, "title": title, "description": description}
+        check_options("MCPApp()", **texts, website_url=website_url, icons=icons)
         super().__init__(name, qualified=self.settings.tool_names == "qualified", schema_refs=schema_refs)
         self.version = version
         self._instructions = instructions
@@ -243,6 +254,7 @@ class MCPApp(Registration):
             version=version,
             title=UNSET if title is None else title,
             website_url=UNSET if website_url is None else website_url,
+            description=UNSET if description is None else description,
             icons=read_icons(icons),
         )
         self._middleware: list[Middleware] = read_middleware(middleware)
@@ -275,6 +287,7 @@ class MCPApp(Registration):
             self._audit_options = _assembly.check_audit(audit, audit_required, audit_arguments)
         self._audit: Audit | None = None
         self._metrics: Metrics | None = None
+        self._documents: _publishing.Documents | None = None
 
     @property
     def endpoint_path(self) -> str:
@@ -305,6 +318,16 @@ class MCPApp(Registration):
     def website_url(self) -> str | None:
         """Where to read about the server."""
         return self._server_info.website_url or None
+
+    @property
+    def description(self) -> str | None:
+        """What the server is for."""
+        return self._server_info.description or None
+
+    @property
+    def reads_secrets_from_environment(self) -> bool:
+        """Whether tools get their secrets from the environment, as they do unless `secrets=` was given."""
+        return self._secrets is None
 
     # -- around the handlers -----------------------------------------------------------------------------------
 
@@ -673,6 +696,22 @@ class MCPApp(Registration):
 
         return Route(self.settings.metrics_path, self)
 
+    @named_in_errors("app.server_card_route")
+    def server_card_route(self) -> Route:
+        """Return the route by which a host serves the server card and the AI catalog (experimental).
+
+        It is needed beside `host_route()`. Beside a mount it serves the catalog at the root of the host.
+
+        Raises:
+            ModuleNotFoundError: there is no Starlette.
+        """
+        from starlette.routing import Route
+
+        card = re.escape(self.settings.path.rstrip("/") + _publishing.CARD_SUFFIX)
+        route = Route(_publishing.CATALOG_PATH, self)
+        route.path_regex = re.compile(rf"^(?:{re.escape(_publishing.CATALOG_PATH)}|{card})$")
+        return route
+
     @property
     def endpoint(self) -> Endpoint:
         """The HTTP endpoint, built on first use."""
@@ -731,6 +770,9 @@ class MCPApp(Registration):
             if self._metrics is not None and not await _other_paths.serve_preflight(exchange, policy):
                 await self._metrics.serve(exchange)
         elif not inner or inner not in (self.settings.health_path, self.settings.ready_path):
+            if (document := self._document_at(exchange, inner)) is not None:
+                await _publishing.serve_document(exchange, document)
+                return
             if self._routes is not None and (match := self._routes.match(inner, exchange.method)) is not None:
                 if self._lifespan.belongs_here() or await self._started_late(exchange):
                     await self._served_routes.serve(_serve_routes.exchange_of(exchange), match, inner)
@@ -746,6 +788,16 @@ class MCPApp(Registration):
                 told = parts if authenticator is None else {**parts, "authorization": authenticator.problem}
             headers = _other_paths.origin_headers(policy, exchange)
             await _other_paths.serve_probe(exchange, unready, headers, told)
+
+    def _document_at(self, exchange: AsgiExchange, path: str) -> _publishing.Document | None:
+        """Return the server card or the catalog at a path, unless a route of the author has exactly this path."""
+        if not self.settings.registry_name or not self.settings.server_card:
+            return None
+        if self._routes is not None and self._routes.has(path):
+            return None
+        if self._documents is None:
+            self._documents = _publishing.documents_of(self)
+        return self._documents.at(path, is_mounted=bool(exchange.scope.get("root_path")))
 
     def _record_other_path(self, exchange: HttpExchange, path: str) -> None:
         """Record that a message was POSTed to a path at which nothing is served."""
@@ -987,6 +1039,8 @@ class MCPApp(Registration):
         _sources.warn_of_unknown_variables()
         _assembly.check_metrics(self.settings)
         _assembly.warn_of_nothing(self, MCPApp, has_lifespan=self.has_lifespan)
+        if self.settings.registry_name and self.settings.server_card and self.settings.transport == "http":
+            _publishing.warn_of_fault(self)
         if self.has_auth:
             if self.settings.transport == "http":
                 _assembly.warn_of_other_path(self.authenticator, self.settings)

@@ -561,8 +561,15 @@ def build_authenticator(
     from enfilade.auth.authenticator import ResourceAuthenticator
     from enfilade.auth.from_settings import configured
     from enfilade.auth.metadata import Metadata
+    from enfilade.auth.urls import normalized
 
     in_force = configured(auth, settings)
+    if settings.public_url and normalized(settings.public_url) != in_force.resource:
+        raise SettingsError(
+            f"Invalid settings: public_url: it is {settings.public_url!r}, but tokens are for "
+            f"{in_force.resource!r}; leave it out, or give both the URL that clients call (auth_resource)",
+            {"public_url": "it is another one than auth_resource"},
+        )
     has_certificates = bool(settings.auth_certificate_header)
     metadata = Metadata(in_force, name, settings.path, has_certificates=has_certificates)
     return ResourceAuthenticator(in_force, metadata, seal)

@@ -58,6 +58,8 @@ def _apps(holder: Any, prefix: str, depth: int) -> Iterator[tuple[MCPApp, str]]:
     elif depth and isinstance(routes := getattr(holder, "routes", None), list | tuple):
         for route in routes:
             path = str(getattr(route, "path", ""))
+            if path.startswith("/.well-known/"):  # metadata, or the catalog: no endpoint
+                continue
             exact = not hasattr(route, "routes")  # a route matches its path only, a mount all paths below
             inner = getattr(route, "app", None) or getattr(route, "endpoint", None)
             for app, endpoint in _apps(inner, prefix + path.partition("{")[0].rstrip("/"), depth - 1):

@@ -149,6 +149,29 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
             description="proxies whose X-Forwarded-For and -Proto are believed, besides this machine; `*` for any"
         ),
     ] = ()
+    registry_name: Annotated[
+        str,
+        Meta(
+            description="name in registries and server cards, such as `io.github.ada/notes`",
+            extra={"entries": "registry name"},
+        ),
+    ] = ""
+    public_url: Annotated[
+        str,
+        Meta(
+            description="URL by which clients reach the endpoint; with `auth=` it is that of the resource",
+            extra={"entries": "public URL"},
+        ),
+    ] = ""
+    repository: Annotated[
+        str, Meta(description="URL of the source code, for registries and server cards", extra={"entries": "URL"})
+    ] = ""
+    server_card: Annotated[
+        bool,
+        Meta(
+            description="serve a server card and a catalog (experimental), given a registry name and a public URL"
+        ),
+    ] = True
     workers: Annotated[int, Meta(ge=1, description="worker processes of `run()` over http")] = 1
     log_level: Annotated[
         LogLevel, Meta(description="level of the log on stderr when `run()` starts the server")
@@ -460,15 +483,33 @@ def read_value(value: Any, kind: Any, allowed: Meta) -> Any:
     if entries == "size" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     text = _text(value, allowed.pattern)
-    if text and entries == "rate":
-        from enfilade.primitives.limits.call_limits import read_rate  # few servers limit all calls together
+    if text and entries is not None:
+        _check_entry(text, entries)
+    return text
+
+
+def _check_entry(text: str, entries: str) -> None:
+    """Check a text that has a form. Few servers have such settings, so what checks them is imported here.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    if entries == "rate":
+        from enfilade.primitives.limits.call_limits import read_rate
 
         read_rate(text)
-    elif text and entries == "size":
-        from enfilade.primitives.limits.result_budget import read_size  # few servers limit all results
+    elif entries == "size":
+        from enfilade.primitives.limits.result_budget import read_size
 
         read_size(text)
-    return text
+    elif entries == "registry name":
+        from enfilade.primitives.names import check_registry_name
+
+        check_registry_name(text)
+    else:
+        from enfilade.primitives.public_urls import check_public_url, check_web_url
+
+        (check_public_url if entries == "public URL" else check_web_url)(text)
 
 
 def _one_of(value: Any, choices: tuple[str, ...]) -> str:

@@ -72,6 +72,14 @@ _EXTENSIONS = {
     "ext-skills": ("skills", "ext-skills/blob/main/specification/stable/skills.mdx"),
     "server-card": ("server cards", "experimental-ext-server-card/blob/main/docs/discovery.md"),
     "registry": ("registry", "registry/blob/main/docs/reference/server-json/generic-server-json.md"),
+    "registry-packages": (
+        "registry, packages",
+        "registry/blob/main/docs/modelcontextprotocol-io/package-types.mdx",
+    ),
+    "registry-rules": (
+        "registry",
+        "registry/blob/main/docs/reference/server-json/official-registry-requirements.md",
+    ),
 }
 #: Where a page is, for revisions that keep it elsewhere than the newest one does.
 _PAGES = {

@@ -299,6 +299,7 @@ _MODULES: Final = {
     "check": "enfilade.cli.check",
     "auth": "enfilade.cli.auth",
     "configure": "enfilade.cli.configure",
+    "registry": "enfilade.cli.registry",
     "docker": "enfilade.cli.project",
 }
 _SHELLS: Final = ("bash", "zsh", "fish")

@@ -223,7 +223,7 @@ def refuse_http(url: str, option: str, allowed: bool) -> None:
     """
     from urllib.parse import urlsplit
 
-    from enfilade.auth.urls import is_loopback_host
+    from enfilade.primitives.public_urls import is_loopback_host
 
     parts = urlsplit(url)
     if parts.scheme.lower() == "http" and not allowed and not is_loopback_host(parts.hostname or ""):

@@ -48,6 +48,7 @@ _GROUPS: Final = {
     "TLS, sockets and proxies": (
         *("tls_cert", "tls_key", "uds", "uds_mode", "fd", "root_path", "forwarded_allow_ips"),
     ),
+    "Registries and discovery": ("registry_name", "public_url", "repository", "server_card"),
     "Sessions and streams": (
         *("sessions", "session_ttl", "json_response", "stream_grace", "resumable", "stream_age", "stream_retry"),
         *("keep_alive", "stream_buffer"),
@@ -60,6 +61,8 @@ _METAVARS: Final = {
     "log_config": "FILE",
     "otel": "auto|on|off",
     "auth_scope_hierarchy": "JSON",
+    "public_url": "URL",
+    "repository": "URL",
     "auth_dpop": "off|allowed|required",
 }
 _SHORT: Final = {"transport": "-t", "port": "-p", "workers": "-w"}

@@ -29,6 +29,8 @@ from typing import Any, Final
 from enfilade.startup.lazy import lazy_pattern
 
 MAX_NAME_LENGTH: Final = 128
+#: Longest name in registries.
+MAX_REGISTRY_NAME: Final = 200
 
 #: The prefix of the environment variables of the server's own settings.
 RESERVED: Final = "ENFILADE_"
@@ -36,6 +38,11 @@ RESERVED: Final = "ENFILADE_"
 _LEGAL: Final = lazy_pattern(r"[A-Za-z0-9_.\-]{1,128}")
 _ILLEGAL_CHARACTER: Final = lazy_pattern(r"[^A-Za-z0-9_.\-]")
 _WORD: Final = lazy_pattern(r"[A-Za-z0-9]+|[^\W_]")
+#: A domain in reverse, and a name: stricter than the schemas, as registries are.
+_REGISTRY_NAME: Final = lazy_pattern(
+    r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)+"
+    r"/[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]"
+)
 _DIGEST_LENGTH: Final = 8
 
 
@@ -75,6 +82,22 @@ def check_prompt_name(name: str) -> None:
             f"{name[:60] + '…'!r} cannot be a prompt name: {len(name)} characters, "
             f"and {MAX_NAME_LENGTH} are allowed"
         )
+
+
+def check_registry_name(name: str) -> str:
+    """Return a name by which registries and server cards know a server (X-CARD-1, X-REG-1).
+
+    Raises:
+        ValueError: it is none; the text says how it is written.
+    """
+    if len(name) <= MAX_REGISTRY_NAME and _REGISTRY_NAME.fullmatch(name):
+        return name
+    shown = name if len(name) <= 60 else name[:60] + "…"
+    raise ValueError(
+        f"{shown!r} is no name for a registry: write a domain of yours in reverse, one slash and a name, such as "
+        f"'io.github.ada/notes' or 'com.example/notes'; {MAX_REGISTRY_NAME} characters of A-Z a-z 0-9 . - at "
+        "most, and '_' behind the slash; each part begins and ends with a letter or digit"
+    )
 
 
 def secret_names(names: Iterable[Any]) -> tuple[str, ...]:

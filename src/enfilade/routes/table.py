@@ -136,6 +136,10 @@ class RouteTable:
         self._mounts.append(Mount(path, app, scopes))
         self._mounts.sort(key=lambda mount: -len(mount.path))
 
+    def has(self, path: str) -> bool:
+        """Whether a route, without parameters, is at exactly this path."""
+        return path in self._exact
+
     def match(self, path: str, method: str) -> Match | None:
         """Return what a request for a path leads to; None if nothing is there."""
         methods: list[str] = []

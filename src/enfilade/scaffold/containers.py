@@ -5,10 +5,14 @@ module; any other project is copied, and served by its file. A lock file is look
 one that is added later is used.
 """
 
+import ast
+import contextlib
+import json
 import os
 import re
 import shlex
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +20,7 @@ import msgspec
 
 from enfilade.discovery import AppTarget, find_target, read_pyproject
 from enfilade.loading import LoadError, module_of
+from enfilade.primitives.names import check_registry_name
 from enfilade.scaffold.origin import VENDOR, Origin, put_wheel, vendored
 from enfilade.scaffold.render import ScaffoldError, render
 
@@ -67,6 +72,7 @@ def container_files(folder: Path, options: ContainerOptions | None = None) -> di
         "name": _name(folder, pyproject),
         "origin": options.origin,
         "python": PYTHON,
+        "registry_name": _registry_name(folder, target),
         "requirements": (folder / "requirements.txt").is_file(),
         "valkey": options.valkey,
         "vendor": VENDOR if options.origin.source or vendored(folder) else "",
@@ -166,6 +172,30 @@ def _check_dependencies(folder: Path, pyproject: dict[str, Any]) -> None:
             "the project does not say that it needs enfilade; add it to `dependencies` in pyproject.toml, "
             "or lock what it needs in requirements.txt"
         )
+
+
+def _registry_name(folder: Path, target: AppTarget) -> str:
+    """Return the name by which a registry knows whose an image is (X-REG-2); empty if there is none.
+
+    It is that in the code of the server, which is not imported, or else that of `server.json`.
+    """
+    names: list[object] = []
+    with contextlib.suppress(OSError, SyntaxError, ValueError):
+        if target.file is not None:
+            names += _literal_names(ast.parse(target.file.read_text(encoding="utf-8")))
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        names.append(json.loads((folder / "server.json").read_text(encoding="utf-8")).get("name"))
+    for name in names:
+        with contextlib.suppress(ValueError, TypeError):
+            return check_registry_name(str(name))
+    return ""
+
+
+def _literal_names(tree: ast.Module) -> Iterator[str]:
+    """Yield what is written as `registry_name` of an app or of settings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "registry_name" and isinstance(node.value, ast.Constant):
+            yield str(node.value.value)
 
 
 def _module(target: AppTarget, pyproject: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from enfilade.auth.urls import is_loopback_host
 from enfilade.lint.authorization.challenge import Challenge, judge_way_to_a_login
 from enfilade.lint.authorization.endpoint import (
     ask_with_credentials,
@@ -21,6 +20,7 @@ from enfilade.lint.authorization.issuer import Document, read_issuer
 from enfilade.lint.authorization.report import Report, quoted
 from enfilade.lint.authorization.resource_metadata import authorization_servers, read_resource_metadata
 from enfilade.lint.authorization.token import Expected, judge_token
+from enfilade.primitives.public_urls import is_loopback_host
 
 #: Most authorization servers that are looked at.
 _MOST_SERVERS: Final = 5
