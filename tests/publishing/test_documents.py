@@ -380,3 +380,15 @@ def test_the_same_app_makes_the_same_bytes() -> None:
     first, second = (documents_of(make()).at("/mcp/server-card", is_mounted=False) for _ in range(2))
     assert first == second
     assert first is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "warned"), [("/mcp", 0), ("/mcp/", 0), ("/tools/mcp", 0), ("", 1), ("/other", 1)]
+)
+def test_a_url_that_leads_elsewhere_is_warned_of(
+    path: str, warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """X-CARD-2: the card would contradict the server."""
+    with caplog.at_level(logging.WARNING, logger="enfilade"):
+        warn_of_fault(make(url=f"https://mcp.example.com{path}"))
+    assert len([line for line in caplog.messages if "does not end in the path of the endpoint" in line]) == warned

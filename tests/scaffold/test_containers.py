@@ -331,3 +331,29 @@ def test_there_must_be_a_server_and_what_it_needs(files: dict[str, str], said: s
 def test_there_must_be_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ScaffoldError, match="there is no folder"):
         write_containers(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("code", "stored", "label"),
+    [
+        ('MCPApp("Plain", registry_name="io.github.ada/plain")', "", "io.github.ada/plain"),
+        ('MCPApp("Plain", settings=Settings(registry_name="io.github.ada/plain"))', "", "io.github.ada/plain"),
+        ('MCPApp("Plain")', '{"name": "com.example/plain"}', "com.example/plain"),
+        ('MCPApp("Plain", registry_name="io.github.ada/plain")', '{"name": "a.b/cc"}', "io.github.ada/plain"),
+        ('MCPApp("Plain", registry_name=NAME)', "", ""),
+        ('MCPApp("Plain", registry_name="x\\" RUN rm -rf /")', '{"name": ["a"]}', ""),
+        ('MCPApp("Plain")', "[]", ""),
+        ('MCPApp("Plain")', "{", ""),
+    ],
+    ids=["code", "settings", "file", "both", "a variable", "no name", "a list", "no JSON"],
+)
+def test_the_label_of_a_published_server(code: str, stored: str, label: str, tmp_path: Path) -> None:
+    """X-REG-2: the server is not imported, and what is no name is not written."""
+    server = "raise SystemExit('imported')\n" + SERVER.replace('MCPApp("Plain")', code)
+    folder = lay_out(tmp_path, {"server.py": server, **({"server.json": stored} if stored else {})})
+    write_containers(folder, ContainerOptions())
+    text = (folder / "Dockerfile").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if "LABEL" in line] == (
+        [f'LABEL io.modelcontextprotocol.server.name="{label}"'] if label else []
+    )
+    assert hadolint(folder) == ""

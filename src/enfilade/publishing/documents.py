@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -105,10 +106,16 @@ def documents_of(app: PublishedApp) -> Documents:
 
 
 def warn_of_fault(app: PublishedApp) -> None:
-    """Log why an app that has a registry name and a URL has no card."""
-    facts = facts_of(app)
+    """Log why an app that has a registry name and a URL has no card, or one with a URL that leads elsewhere."""
+    facts, path = facts_of(app), app.settings.path.rstrip("/")
     if facts.url and (fault := fault_of_card(facts)):
         log.warning("no server card is served: %s", fault)
+    elif app.settings.public_url and not urlsplit(facts.url).path.rstrip("/").endswith(path):
+        log.warning(
+            "public_url %s does not end in the path of the endpoint, %s: clients that read it call it as it is",
+            facts.url,
+            path,
+        )
 
 
 def fault_of_card(facts: ServerFacts) -> str:
