@@ -116,7 +116,7 @@ registry: Final = CliCommand(
     ],
     examples=[
         "registry",
-        "registry --name io.github.ada/notes --package oci --image ghcr.io/ada/notes:1.0.2",
+        "registry --package oci --image ghcr.io/ada/notes:1.0.2",
         "registry server.py --remote https://mcp.example.com/mcp",
         "registry --check",
     ],
