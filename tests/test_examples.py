@@ -247,6 +247,7 @@ CALLS: dict[str, list[Call]] = {
         Call("write_note", {"title": "Not a title", "text": ""}, ".*title.*", fails=True),
     ],
     "prompts": [],
+    "skills": [Call("note_change", {"text": "Quicker start"}, r"\d+ noted")],
     "scaling_out": [
         Call("served_by", text=r".+/\d+"),
         Call(
@@ -340,6 +341,25 @@ async def get_prompts(client: Client) -> None:
     assert await complete("reply", "tone", "f") == ["friendly", "formal", "funny"]
 
 
+async def read_skills(client: Client) -> None:
+    """Skills are resources for any client; the instructions of one are made when they are read."""
+
+    async def read(uri: str) -> str:
+        (contents,) = (await client.read_resource(uri)).contents
+        return str(contents.text)  # type: ignore[union-attr]
+
+    listed = {str(each.uri): each for each in (await client.list_resources()).resources}
+    assert listed.keys() == {
+        f"skill://{path}/SKILL.md"
+        for path in ("incident-review", "release-notes", "team/house-style", "open-changes")
+    }
+    assert listed["skill://release-notes/SKILL.md"].name == "release-notes"
+    assert (await read("skill://release-notes/SKILL.md")).startswith("---\nname: release-notes\n")
+    assert "# What we change" in await read("skill://incident-review/templates/short.md")
+    assert "- simply" in await read("skill://team/house-style/references/words.md")
+    assert "- Quicker start" in await read("skill://open-changes/SKILL.md")
+
+
 async def unknown_tool(client: Client) -> None:
     with pytest.raises(MCPError) as caught:
         await client.call_tool("no_such_tool", {})
@@ -365,6 +385,7 @@ async def read_files(client: Client) -> None:
 MORE: dict[str, Callable[[Client], Awaitable[None]]] = {
     "resources": read_resources,
     "prompts": get_prompts,
+    "skills": read_skills,
     "local_filesystem": read_files,
     "typed_errors": unknown_tool,
 }
@@ -476,6 +497,7 @@ def test_inside_fastapi_pages_and_tools_work_on_the_same_data() -> None:
 
 #: What a project needs besides Enfilade alone.
 NEEDED = {"scaling_out": ["enfilade[redis]"], "inside_fastapi": ["enfilade", "fastapi>=0.115"]}
+NEEDED["skills"] = ["enfilade[skills]"]
 
 FOLDERS = sorted(path.name for path in EXAMPLES.iterdir() if (path / "server.py").is_file())
 

@@ -8,6 +8,7 @@ speaks stdio.
 import argparse
 import asyncio
 import base64
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -24,6 +25,7 @@ from enfilade import (
     ToolError,
     elicitation,
 )
+from enfilade.extensions.skills import Skill
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
@@ -259,6 +261,23 @@ async def test_input_required_result_prompt(ctx: Context) -> str | InputRequired
 CONTEXT = {"type": "object", "properties": {"context": {"type": "string"}}, "required": ["context"]}
 
 app.add_tools_from_module("questions")
+
+app.add_skills(Path(__file__).with_name("skills"))
+app.add_skill(
+    Skill(
+        "pixel-art",
+        "Draw with one pixel. Use it when there is no room for two.",
+        "# Pixel art\n\nThe pixel is in `assets/pixel.png`; say where it is and what it means.\n",
+        files={"assets/pixel.png": PNG, "references/colours.md": "Red, or any other.\n"},
+        front_matter={"license": "MIT", "metadata": {"version": "1.0"}},
+    )
+)
+
+
+@app.skill
+def server_state() -> str:
+    """Tell how the server is. Use it when something seems to be wrong with it."""
+    return f"# State of the server\n\nIt is well, and has {len(app.tools)} tools.\n"
 
 
 def main() -> None:

@@ -50,6 +50,10 @@ if TYPE_CHECKING:
     import os
     from types import ModuleType
 
+    from enfilade.extensions.skills import extension as _skills
+    from enfilade.extensions.skills.extension import SkillsExtension
+    from enfilade.extensions.skills.options import GeneratedSkillOptions, SkillOptions
+    from enfilade.extensions.skills.skill import Skill
     from enfilade.primitives import (
         access as _access,
         completion as _completion,
@@ -79,10 +83,12 @@ else:  # with pydantic, which takes long to load; and most servers offer nothing
     _resource = LazyModule("enfilade.primitives.resource")
     _result_budget = LazyModule("enfilade.primitives.limits.result_budget")
     _extensions = LazyModule("enfilade.serving.extensions.contract")
+    _skills = LazyModule("enfilade.extensions.skills.extension")
     _tool = LazyModule("enfilade.primitives.tool")
     _tool_decorator = LazyModule("enfilade.primitives.tool_decorator")
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 ExtensionT = TypeVar("ExtensionT", bound="Extension")
 
 
@@ -502,6 +508,85 @@ class Registration:
             KeyError: there is no such prompt.
         """
         self.prompts.remove(name)
+
+    # -- skills ------------------------------------------------------------------------------------------------
+
+    def add_skills(self, path: str | os.PathLike[str], **options: Unpack[SkillOptions]) -> list[str]:
+        """Offer a folder of skills: folders with a `SKILL.md`, at any depth; or the folder of one skill.
+
+        Skills that break a rule are left out, and the log says why. The files are looked at again while the
+        server runs. The options are those of `SkillOptions`: prefix, who may read them, caching.
+
+        Args:
+            path: the folder.
+
+        Returns:
+            The URIs of the skills that are served now.
+
+        Raises:
+            ModuleNotFoundError: there is no YAML parser, which `enfilade[skills]` has.
+            TypeError, ValueError: there is no such folder, or an option has a value that it cannot have.
+        """
+        return self._with_skills(lambda skills: skills.add_folder(path, **options))
+
+    def add_skill(self, skill: Skill, **options: Unpack[SkillOptions]) -> str:
+        """Offer a skill that is made in code, a `Skill` of `enfilade.extensions.skills`.
+
+        The options are those of `SkillOptions`: prefix, who may read it, caching.
+
+        Returns:
+            The URI of its `SKILL.md`.
+
+        Raises:
+            TypeError: it is no `Skill`.
+            ValueError: another skill is at its place, it breaks a rule, or an option has a value that it cannot
+                have.
+        """
+        return self._with_skills(lambda skills: skills.add_skill(skill, **options))
+
+    @overload
+    def skill(self, fn: F, /) -> F: ...
+
+    @overload
+    def skill(self, fn: str | None = None, /, **options: Unpack[GeneratedSkillOptions]) -> Callable[[F], F]: ...
+
+    def skill(self, fn: Any = None, /, **options: Any) -> Any:
+        """Offer a skill that a function writes at each request: `@app.skill` or `@app.skill(name=…)`.
+
+        The function stays as it is. It takes nothing but the context, and returns the text after the front
+        matter. Clients cannot verify such a skill, and some hosts do not load it. The options are those of
+        `GeneratedSkillOptions`: name, description, front matter, and what `add_skill` takes.
+
+        Raises:
+            TypeError: the function has parameters.
+            ValueError: as for `add_skill`.
+        """
+
+        def add(function: Callable[..., Any], **more: Any) -> str:
+            return self._with_skills(lambda skills: skills.add_generated(function, **more))
+
+        return _decorated(add, fn, options)
+
+    @named_in_errors("app.remove_skill")
+    def remove_skill(self, uri: str) -> None:
+        """Stop offering a skill that is made in code, by the URI of its `SKILL.md`.
+
+        Raises:
+            KeyError: there is none at this URI.
+        """
+        if self.extensions is None or self.extensions.get(_skills.ID) is None:
+            raise KeyError(f"no skill that was made in code is at {uri}")
+        self._with_skills(lambda skills: skills.remove_skill(uri))
+
+    def _with_skills(self, use: Callable[[SkillsExtension], R]) -> R:
+        """Use what serves skills; it is added once it has the first of them."""
+        known = None if self.extensions is None else self.extensions.get(_skills.ID)
+        if known is not None:
+            return use(cast("SkillsExtension", known))
+        extension = _skills.SkillsExtension()
+        used = use(extension)
+        self.add_extension(extension)
+        return used
 
     # -- completion --------------------------------------------------------------------------------------------
 

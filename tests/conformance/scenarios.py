@@ -77,9 +77,13 @@ TASKS = [
     "tasks-wire-fields",
 ]
 
+#: Of an extension, so in no revision: each is a leg of its own, in what the suite speaks by default.
+SKILLS = ["sep-2640-skills-directory", "sep-2640-skills-enumeration", "sep-2640-skills-manifest"]
+
 SCENARIOS = {
     "required-2025-11-25": BOTH_ERAS + SESSIONS,
     "required-2026-07-28": BOTH_ERAS + STATELESS + TASKS,
     "all-2025-11-25": BOTH_ERAS + SESSIONS,
     "all-2026-07-28": BOTH_ERAS + STATELESS,
+    **{name: [name] for name in SKILLS},
 }

@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conformance.scenarios import SKILLS
 from support import tooling
 
 HERE = Path(__file__).resolve().parent
@@ -33,16 +34,18 @@ LEGS = {
         Leg("required-2026-07-28", ("--requirements", "2026-07-28")),
         Leg("all-2025-11-25", ("--suite", "all", "--spec-version", "2025-11-25")),
         Leg("all-2026-07-28", ("--suite", "all", "--spec-version", "2026-07-28")),
+        *(Leg(name, ("--scenario", name)) for name in SKILLS),
     )
 }
 
 
 @dataclass
 class Scenario:
-    """What one scenario found: check id → message, for the checks that did not hold."""
+    """What one scenario found: check id → message, for the checks that did not hold, or were not made."""
 
     failures: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     @property
     def broken(self) -> dict[str, str]:
@@ -98,4 +101,6 @@ def _read(checks: Path) -> Scenario:
             scenario.failures[check["id"]] = message
         elif check["status"] == "WARNING":
             scenario.warnings[check["id"]] = message
+        elif check["status"] == "SKIPPED":
+            scenario.skipped[check["id"]] = message
     return scenario

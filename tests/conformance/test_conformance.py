@@ -3,7 +3,7 @@
 import pytest
 
 from conformance.conftest import Outcome, legs_of
-from conformance.scenarios import SCENARIOS
+from conformance.scenarios import SCENARIOS, SKILLS
 from conformance.suite import expected_failures
 from support.stores.matrix import Cell, chosen_cells
 
@@ -43,6 +43,12 @@ def test_scenario(outcome: Outcome, cell: Cell, leg: str, scenario: str) -> None
 def test_the_suites_own_verdict(outcome: Outcome, cell: Cell, leg: str) -> None:
     run = outcome(cell, leg)
     assert run.exit_code == 0, run.output
+
+
+@pytest.mark.parametrize(("cell", "leg"), [(cell, leg) for cell, leg in LEGS if leg in SKILLS], ids=named)
+def test_skills_leave_nothing_out(outcome: Outcome, cell: Cell, leg: str) -> None:
+    """A server without skills passes as well: all checks are skipped."""
+    assert outcome(cell, leg).scenarios[leg].skipped == {}
 
 
 def test_the_baseline_names_scenarios_that_exist() -> None:

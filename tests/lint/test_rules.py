@@ -43,6 +43,14 @@ def tools(*items: dict[str, Any]) -> Surface:
     return Surface(tools=list(items))
 
 
+def with_skill(name: str = "a", description: str = "It.", files: int = 1, also: str | None = None) -> Surface:
+    front_matter = {"name": name, "description": description}
+    uris = ["skill://a/SKILL.md", *([also] if also else [])]
+    resources = [{"uri": f"skill://a/{number}", "size": 1} for number in range(files)]
+    return Surface(skills=[{"uri": uri, "frontmatter": front_matter, "resources": resources} for uri in uris])
+
+
+SKILL = "skill skill://a/SKILL.md"
 BOX = {"type": "object", "properties": {"in": {"$ref": "#/$defs/Box"}}}
 SECRET = "sk-" + "a1" * 12
 
@@ -248,6 +256,10 @@ CASES: dict[str, tuple[str, Surface, str]] = {
         "tool add, argument db_password",
     ),
     "a silent prompt": ("description", Surface(prompts=[{"name": "greet"}]), "prompt greet"),
+    "a skill with another name than its folder": ("skill-name", with_skill("b"), SKILL),
+    "a skill without a description": ("skill-description", with_skill(description=""), SKILL),
+    "a skill of too many files": ("skill-size", with_skill(files=513), SKILL),
+    "two skills of one name": ("same-skill-name", with_skill(also="skill://b/a/SKILL.md"), "skill skill://"),
 }
 
 HARMLESS = {

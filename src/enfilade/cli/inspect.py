@@ -108,6 +108,7 @@ def print_surface(console: Console, surface: Surface) -> None:
         console, "Templates", [_resource(item, item.get("uriTemplate", "")) for item in surface.templates]
     )
     _print_section(console, "Prompts", [_prompt(prompt) for prompt in surface.prompts])
+    _print_section(console, "Skills", [_skill(skill) for skill in surface.skills])
 
 
 def _heading(surface: Surface) -> Text:
@@ -275,6 +276,18 @@ def _prompt(prompt: Item) -> Group:
         for entry in prompt.get("arguments") or ()
     ]
     return _entry(prompt["name"], rich_text(prompt.get("description") or ""), _scopes(prompt), _table(rows))
+
+
+def _skill(skill: Item) -> Group:
+    front_matter, resources = skill.get("frontmatter") or {}, skill.get("resources")
+    if isinstance(resources, list):
+        size = sum(resource.get("size", 0) for resource in resources)
+        files = f"{len(resources)} file{'' if len(resources) == 1 else 's'}, {size:,} bytes"
+    else:
+        files = "written at each request"
+    return _entry(
+        skill.get("uri", ""), rich_text(str(front_matter.get("description") or "")), rich_text(files, "dim")
+    )
 
 
 def _table(rows: Iterable[Row]) -> Table | None:

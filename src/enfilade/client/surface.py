@@ -6,6 +6,8 @@ Easy to get wrong: a list with an endless sequence of pages. A repeated cursor i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,6 +20,7 @@ Item = dict[str, Any]
 
 _MOST_PAGES: Final = 1000
 _METHOD_NOT_FOUND: Final = -32601
+_SKILLS: Final = "io.modelcontextprotocol/skills"
 
 
 class EndlessListError(Exception):
@@ -36,6 +39,7 @@ class Surface(Struct, kw_only=True):
         resources: the listed resources.
         templates: the listed resource templates.
         prompts: the listed prompts.
+        skills: the listed skills, of a server with the extension for them.
     """
 
     revision: str = ""
@@ -46,6 +50,7 @@ class Surface(Struct, kw_only=True):
     resources: list[Item] = msgspec.field(default_factory=list)
     templates: list[Item] = msgspec.field(default_factory=list)
     prompts: list[Item] = msgspec.field(default_factory=list)
+    skills: list[Item] = msgspec.field(default_factory=list)
 
 
 async def read_surface(client: Client) -> Surface:
@@ -72,6 +77,8 @@ async def read_surface(client: Client) -> Surface:
         )
     if capabilities.prompts is not None:
         surface.prompts = await _all("prompts/list", client.list_prompts, "prompts")
+    if _SKILLS in (capabilities.extensions or {}):
+        surface.skills = await _all("skills/list", partial(_page_of_skills, client), "skills")
     return surface
 
 
@@ -116,6 +123,19 @@ async def _all(method: str, request_page: Callable[..., Awaitable[Any]], key: st
         seen.add(cursor)
 
 
+async def _page_of_skills(client: Client, cursor: str | None) -> Any:
+    """Request a page of skills, of which the official client knows nothing."""
+    from mcp_types import Request
+    from pydantic import RootModel
+
+    params = {} if cursor is None else {"cursor": cursor}
+    request = Request[dict[str, Any], str](method="skills/list", params=params)
+    page = (await client.session.send_request(request, RootModel[dict[str, Any]])).root
+    return SimpleNamespace(skills=page["skills"], next_cursor=page.get("nextCursor"))
+
+
 def _plain(model: Any) -> Item:
+    if isinstance(model, dict):
+        return model
     item: Item = model.model_dump(by_alias=True, exclude_none=True, mode="json")
     return item

@@ -19,9 +19,10 @@ from enfilade.app import MCPApp
 from enfilade.client.connect import ConnectError, Era, connect_with, innermost
 from enfilade.client.surface import EndlessListError, Surface, read_surface
 from enfilade.client.targets import ConnectionOptions, Target
-from enfilade.lint import schema_rules, surface_rules
+from enfilade.lint import schema_rules, skill_rules, surface_rules
 from enfilade.lint.access_rules import access_findings
 from enfilade.lint.findings import SEVERITIES, Finding, Rule, Severity, rules_in, sorted_by_severity
+from enfilade.lint.skill_rules import skill_findings
 from enfilade.lint.snapshot import compare
 from enfilade.lint.surface_rules import tokens_of_all
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
     from enfilade.client.recording_client import Connected
 
-RULES: Final[tuple[Rule, ...]] = (*rules_in(surface_rules), *rules_in(schema_rules))
+RULES: Final[tuple[Rule, ...]] = tuple(
+    rule for module in (surface_rules, schema_rules, skill_rules) for rule in rules_in(module)
+)
 
 _ERAS: Final[tuple[Era, ...]] = ("stateless", "session")
 _REASONS: Final = {rule.id: rule.why for rule in RULES}
@@ -100,7 +103,9 @@ async def check(
     options = ConnectionOptions(headers, http_auth=http_auth, lists_all=isinstance(target, MCPApp))
     outcome = await _check_target(target, baseline, options, timeout)
     if isinstance(target, MCPApp):
-        outcome.findings = sorted_by_severity([*outcome.findings, *access_findings(target)])
+        outcome.findings = sorted_by_severity(
+            [*outcome.findings, *access_findings(target), *skill_findings(target)]
+        )
     return outcome
 
 

@@ -57,6 +57,10 @@ def save(surface: Surface, file: Path) -> None:
     members: dict[str, Any] = msgspec.to_builtins(surface)
     for key in _OMITTED:
         del members[key]
+    for skill in members["skills"]:
+        skill.pop("resources", None)  # each change of a file would change the snapshot
+    if not members["skills"]:
+        del members["skills"]
     text = json.dumps({"snapshot": _FORMAT, **members}, indent=2, ensure_ascii=False, sort_keys=True)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +112,7 @@ def _changes(old: Surface, new: Surface) -> Iterator[SurfaceChange]:
     yield from _lists("prompt", old.prompts, new.prompts, "name", _prompt)
     yield from _lists("resource", old.resources, new.resources, "uri", _resource)
     yield from _lists("template", old.templates, new.templates, "uriTemplate", _resource)
+    yield from _lists("skill", old.skills, new.skills, "uri", _skill)
 
 
 def _lists(
@@ -161,6 +166,11 @@ def _prompt(where: str, old: Item, new: Item) -> Iterator[SurfaceChange]:
 def _resource(where: str, old: Item, new: Item) -> Iterator[SurfaceChange]:
     if old.get("mimeType") != new.get("mimeType"):
         yield True, where, f"has mimeType {new.get('mimeType')!r} instead of {old.get('mimeType')!r}"
+
+
+def _skill(where: str, old: Item, new: Item) -> Iterator[SurfaceChange]:
+    if (old.get("frontmatter") or {}).get("description") != (new.get("frontmatter") or {}).get("description"):
+        yield False, where, "has another description"
 
 
 class _SurfaceComparison:

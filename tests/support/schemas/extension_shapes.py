@@ -1,6 +1,7 @@
 """What messages of extensions look like, which the schemas of the protocol's revisions do not have.
 
-Tasks of 2026-07-28 are as in its extension (SEP-2663); of all others only what holds for every result is checked.
+Tasks of 2026-07-28 are as in its extension (SEP-2663), skills as in theirs (SEP-2640); of all others only what
+holds for every result is checked.
 """
 
 from typing import Any
@@ -16,6 +17,25 @@ _PROTOCOL = {"tools", "resources", "prompts", "completion", "logging", "server",
 
 #: The methods of tasks in 2026-07-28.
 TASK_METHODS = {"tasks/get", "tasks/update", "tasks/cancel"}
+
+#: The methods of skills, with the members of their results.
+SKILL_RESULTS = {
+    "skills/list": {"skills", "nextCursor"},
+    "skills/get": {"skill"},
+    "resources/directory/read": {"resources", "nextCursor"},
+}
+
+
+def check_skill_result(method: str, result: dict[str, Any], *, of_2026: bool) -> None:
+    """Check the result of a method of skills, but for the resources in it."""
+    members = SKILL_RESULTS[method]
+    others = {"resultType", "ttlMs", "cacheScope"} if of_2026 else set[str]()
+    assert set(result) - {"_meta"} - members == others, f"members of {method}: {sorted(result)}"
+    assert members - {"nextCursor"} <= set(result), f"members of {method}: {sorted(result)}"
+    for skill in result.get("skills", [result["skill"]] if "skill" in result else []):
+        assert set(skill) == {"uri", "frontmatter", "resources"}, f"members of a skill: {sorted(skill)}"
+        for resource in skill["resources"] if skill["resources"] != "dynamic" else ():
+            assert set(resource) == {"uri", "digest", "size"}, f"members of a file: {sorted(resource)}"
 
 
 def check_task_result(method: str, result: dict[str, Any]) -> None:

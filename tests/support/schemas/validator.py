@@ -14,7 +14,14 @@ import pydantic
 
 from enfilade.wire.revisions import ALL, STATELESS
 from support.schemas import official_schemas
-from support.schemas.extension_shapes import TASK_METHODS, check_method, check_notification, check_task_result
+from support.schemas.extension_shapes import (
+    SKILL_RESULTS,
+    TASK_METHODS,
+    check_method,
+    check_notification,
+    check_skill_result,
+    check_task_result,
+)
 
 _ERRORS = {
     "2026-07-28": {
@@ -149,6 +156,10 @@ def _check_result(revision: str, result: Any, method: str) -> None:
         return
     if name is None:
         check_method(method)
+        if method in SKILL_RESULTS:
+            check_skill_result(method, result, of_2026=revision in STATELESS)
+            for resource in result.get("resources", ()):
+                _check_schema(revision, "Resource", resource)
         assert kind == ("complete" if revision in STATELESS else None), f"resultType is {kind!r}"
         _check_meta(revision, result)
         return
