@@ -253,6 +253,11 @@ MISSING: dict[str, tuple[dict[str, Any], list[str], str]] = {
         ["--package", "pypi"],
         "pyproject.toml has no [project] with a name",
     ),
+    "a name of a package": (
+        {"pyproject": PYPROJECT.replace("notes-mcp", "notes mcp")},
+        [],
+        "is no name that a package",
+    ),
     "an image": ({}, ["--package", "oci"], "--image ghcr.io/OWNER/NAME:VERSION"),
     "a public URL": ({}, ["--remote", "https://10.0.0.5/mcp"], "known in one network only"),
     "https": ({}, ["--remote", "http://mcp.example.com/mcp"], "needs https://"),
@@ -513,6 +518,8 @@ def test_mistakes_of_the_command(tmp_path: Path) -> None:
     assert "--image is for an image: add --package oci" in refused(folder, "--image", "ghcr.io/a/b:1").err
     assert "is not one of 'pypi', 'oci', 'none'" in refused(folder, "--package", "npm").err
     assert "cannot be written" in refused(folder, "--out", "absent/server.json").err
+    assert "cannot be written" in refused(folder, "--out", str(folder)).err
+    assert "--check compares a file" in refused(folder, "--check", "--out", "-").err
     assert "there is no file" in refused(folder, "other.py").err
 
 
@@ -533,3 +540,42 @@ def test_a_version_that_the_build_tool_makes(tmp_path: Path) -> None:
 
     version = importlib.metadata.version("msgspec")
     assert written(project(tmp_path, pyproject=pyproject))["packages"][0]["version"] == version
+
+
+def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    (folder / "kept").mkdir()
+    (folder / "server.json").symlink_to(folder / "kept/server.json")
+    content = written(folder)
+    assert (folder / "server.json").is_symlink()
+    assert json.loads((folder / "kept/server.json").read_text(encoding="utf-8")) == content
+    piped = spawned("registry", "--out", "/dev/stdout", cwd=folder)
+    assert piped.status == 0, piped.err
+    assert json.JSONDecoder().raw_decode(piped.out)[0] == content
+
+
+def test_the_app_of_a_host(tmp_path: Path) -> None:
+    host = "from fastapi import FastAPI\nfrom server import app\napi = FastAPI()\napi.mount('/tools', app)\n"
+    folder = project(tmp_path)
+    (folder / "main.py").write_text(host, encoding="utf-8")
+    assert written(folder, "main.py:api")["name"] == NAME
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "project = 3",
+        "[project]\nname = 5\nversion = 1\nurls = 'x'\nscripts = []\nclassifiers = 'a'\nreadme = 7\ndynamic = 3",
+        "[project]\nurls = [1]\nreadme = {file = 1}\nclassifiers = [1]\ndynamic = [1]",
+        "[project]\nname = ''\nreadme = {}",
+    ],
+    ids=["no table", "other types", "lists", "empty"],
+)
+def test_a_pyproject_that_is_not_as_it_should_be(table: str, tmp_path: Path) -> None:
+    """What cannot be read is as if it was not there."""
+    folder = project(tmp_path, f"{REGISTERED}, description='Notes.'", pyproject=table)
+    assert written(folder, "--remote", "https://mcp.example.com/mcp")["name"] == NAME
+
+
+def test_a_pyproject_that_is_no_toml(tmp_path: Path) -> None:
+    assert "cannot be read" in refused(project(tmp_path, pyproject="[")).err

@@ -47,6 +47,8 @@ def _registry(
     or a registry would refuse it.
     """
     wishes = Wishes(name=name, packages=tuple(dict.fromkeys(package)), image=image, remote=remote)
+    if check and out == _STDOUT:
+        raise CommandError("--check compares a file, and --out - is none")
     if image and not wishes.packages:
         raise CommandError("--image is for an image: add --package oci, and --package pypi for a package as well")
     try:
@@ -136,10 +138,10 @@ def _stored(file: Path) -> Stored:
     Raises:
         CommandError: it cannot be read, or is something else.
     """
+    if not file.is_file():  # it may be a pipe, which would be read for ever
+        return Stored(label=str(file))
     try:
         return read_stored(file.read_bytes(), str(file))
-    except FileNotFoundError:
-        return Stored(label=str(file))
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from None
 
@@ -151,13 +153,17 @@ def _secrets(tools: Iterable[Tool]) -> list[str]:
 
 
 def _write(file: Path, text: str) -> None:
-    """Replace a file as a whole.
+    """Replace a file as a whole; what is no file, such as a pipe, is written to.
 
     Raises:
         CommandError: it cannot be written.
     """
     temporary = ""
     try:
+        if file.exists() and not file.is_file():
+            file.write_text(text, encoding="utf-8", newline="\n")
+            return
+        file = file.resolve()  # a link stays one
         descriptor, temporary = tempfile.mkstemp(prefix=".server-", suffix=".json", dir=file.parent)
         with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)

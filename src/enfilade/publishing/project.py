@@ -67,8 +67,7 @@ def read_project(folder: Path, pyproject: Mapping[str, Any]) -> Project:
         folder: where its `pyproject.toml` is, or would be.
         pyproject: the content of that file; empty without one.
     """
-    table = pyproject.get("project")
-    table = table if isinstance(table, Mapping) else {}
+    table = _mapping(pyproject.get("project"))
     name = str(table.get("name") or "")
     urls = {
         re.sub(r"[\W_]", "", str(label)).lower(): str(url) for label, url in _mapping(table.get("urls")).items()
@@ -82,7 +81,7 @@ def read_project(folder: Path, pyproject: Mapping[str, Any]) -> Project:
         repository=next((urls[label] for label in _SOURCE if label in urls), ""),
         homepage=next((urls[label] for label in _HOMEPAGE if label in urls), ""),
         scripts=tuple(map(str, _mapping(table.get("scripts")))),
-        is_private=any(str(entry).lower().startswith(_PRIVATE) for entry in table.get("classifiers") or ()),
+        is_private=any(str(entry).lower().startswith(_PRIVATE) for entry in _list(table.get("classifiers"))),
         readme=readme,
         readme_name=readme_name,
         dockerfile=_text(folder / "Dockerfile"),
@@ -98,9 +97,13 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _installed_version(name: str, table: Mapping[str, Any]) -> str:
     """Return the version of an installed project whose build tool makes it; empty if it is not installed."""
-    if not name or "version" not in (table.get("dynamic") or ()):
+    if not name or "version" not in _list(table.get("dynamic")):
         return ""
     try:
         return importlib.metadata.version(name)
@@ -115,7 +118,7 @@ def _readme(folder: Path, table: Mapping[str, Any]) -> tuple[str | None, str]:
         return entry["text"], "pyproject.toml"
     file = entry.get("file") if isinstance(entry, Mapping) else entry
     if not isinstance(file, str):
-        if "readme" not in (table.get("dynamic") or ()):
+        if "readme" not in _list(table.get("dynamic")):
             return None, "README.md"
         file = "README.md"  # a build tool makes it of this one, most likely
     return _text(folder / file), file

@@ -29,6 +29,8 @@ NONE: Final = "none"
 _REPOSITORY: Final = re.compile(
     r"https?://(?:www\.)?(?:(github)\.com/[\w.-]+/[\w.-]+|(gitlab)\.com/[\w.-]+(?:/[\w.-]+)+)/?", re.ASCII
 )
+#: The name of a distribution (PEP 508).
+_PACKAGE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 #: A reference of an image: registry, path, and a tag or a digest or both (OCI distribution, "Pulling manifests").
 _IMAGE: Final = re.compile(
     r"(?P<host>[a-z0-9.-]+\.[a-z]{2,})/(?P<path>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
@@ -199,6 +201,9 @@ def _icons(facts: ServerFacts, findings: Findings) -> list[dict[str, object]]:
 def _python_package(project: Project, secrets: Sequence[str], findings: Findings) -> list[dict[str, Any]]:
     if not project.name:
         findings.missing.append("pyproject.toml has no [project] with a name, by which PyPI knows the package")
+        return []
+    if not _PACKAGE.fullmatch(project.name):
+        findings.missing.append(f"{project.name!r} in pyproject.toml is no name that a package can have")
         return []
     if not project.version:
         findings.missing.append(
