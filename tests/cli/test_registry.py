@@ -254,7 +254,7 @@ MISSING: dict[str, tuple[dict[str, Any], list[str], str]] = {
         "pyproject.toml has no [project] with a name",
     ),
     "a name of a package": (
-        {"pyproject": PYPROJECT.replace("notes-mcp", "notes mcp")},
+        {"pyproject": PYPROJECT.replace('name = "notes-mcp"', 'name = "notes mcp"')},
         [],
         "is no name that a package",
     ),

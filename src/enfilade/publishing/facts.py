@@ -26,6 +26,8 @@ MOST_VERSION: Final = 255
 
 #: What stands for several versions: operators, wildcards, and parts that are an x.
 _RANGE: Final = re.compile(r"[\^~<>=].*|.*[*\s].*|.*\|\|.*|v?(?:\d+\.)*[xX](?:[.-].*)?", re.DOTALL)
+#: Control characters, and those that turn the direction of a text.
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 #: Services that registries know, by host.
 _SERVICES: Final = {"github.com": "github", "gitlab.com": "gitlab"}
 
@@ -124,8 +126,8 @@ def _is_inline(url: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Return a text on one line, with nothing in it that cannot be encoded."""
-    return " ".join(text.split()).encode("utf-8", "replace").decode()
+    """Return a text on one line, with nothing in it that cannot be shown or encoded."""
+    return " ".join(_CONTROLS.sub("", " ".join(text.split())).split()).encode("utf-8", "replace").decode()
 
 
 def shortened(text: str, most: int = MOST_TEXT) -> str:
