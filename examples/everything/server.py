@@ -261,6 +261,7 @@ async def test_input_required_result_prompt(ctx: Context) -> str | InputRequired
 CONTEXT = {"type": "object", "properties": {"context": {"type": "string"}}, "required": ["context"]}
 
 app.add_tools_from_module("questions")
+app.add_tools_from_module("tasks")
 
 app.add_skills(Path(__file__).with_name("skills"))
 app.add_skill(

@@ -471,7 +471,7 @@ class MCPApp(Registration):
                 secrets=self._secrets,
                 dotenv=self._dotenv,
                 caching=self._caching,
-                state=lambda: self._state_of_callers,
+                state=lambda: self.caller_state,
                 auth=self._auth,
                 lacks_scopes=self._lacks_scopes,
                 governing=_assembly.governing_of(
@@ -491,7 +491,13 @@ class MCPApp(Registration):
         return None if authenticator is None else authenticator.lacks_scopes(request, scopes)
 
     @property
-    def _state_of_callers(self) -> StateStore:
+    def timings(self) -> Timings:
+        """Time limits and intervals of what runs beside requests."""
+        return self._timings or _timings.Timings()
+
+    @property
+    def caller_state(self) -> StateStore:
+        """What keeps state of callers; it has the store and the keys of the server."""
         if self._state is None:
             self._state = _records.StateStore(self.name, lambda: self.store, self._seal)
         return self._state
@@ -527,11 +533,19 @@ class MCPApp(Registration):
         if self._results is None:
             self._results = _stored_results.StoredResults(
                 self.name,
-                lambda: self._state_of_callers,
+                lambda: self.caller_state,
                 self.settings.whole_results_per_caller,
                 self.settings.whole_results_size,
             )
         return self._results
+
+    def offer_tasks(self) -> None:
+        """Offer that calls run as tasks, by the extension that the app was given, or by the usual one."""
+        from enfilade.extensions.tasks.extension import TasksExtension
+        from enfilade.extensions.tasks.state import TASKS
+
+        if self.extensions is None or self.extensions.get(TASKS) is None:
+            self.add_extension(TasksExtension())
 
     def offer_whole_results(self) -> None:
         """Offer the whole results that links lead to, as resources of a template."""
@@ -544,9 +558,8 @@ class MCPApp(Registration):
     @property
     def _kept_outcomes(self) -> KeptOutcomes:
         if self._outcomes is None:
-            timings = self._timings or _timings.Timings()
             self._outcomes = _kept.KeptOutcomes(
-                self.name, lambda: self._state_of_callers, timings, lambda: self._endpoint
+                self.name, lambda: self.caller_state, self.timings, lambda: self._endpoint
             )
         return self._outcomes
 

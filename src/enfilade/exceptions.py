@@ -8,6 +8,7 @@
   `ctx.tools.call` raises a `ToolError`.
 - Questions to the client raise at a handler: `AnswerError`, `NotAccepted`, `AskTimeoutError`, `CannotAskError`,
   `ClientRefusedError`, `MissingCapabilityError`.
+- A durable task raises `InterruptedTaskError` at its handler if a side effect was cut off in its middle.
 - Values that are kept for a caller (`ctx.state`) raise `StateError` where there is no caller to keep them for, or
   too much of it.
 - An app that is loaded or started raises `LoadError`, `SettingsError`, `StoreError` and `ListenError`.
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         AskTimeoutError as AskTimeoutError,
         CannotAskError as CannotAskError,
         ClientRefusedError as ClientRefusedError,
+        InterruptedTaskError as InterruptedTaskError,
         MissingCapabilityError as MissingCapabilityError,
     )
     from enfilade.serving.execution import ToolTimeoutError as ToolTimeoutError
@@ -69,7 +71,9 @@ _LAZY_EXPORTS = _lazy_exports(
         ),
         "enfilade.primitives.questions.question": "NotAccepted",
         "enfilade.serving.callers.state_values": "StateError",
-        "enfilade.serving.channel": "AskTimeoutError CannotAskError ClientRefusedError MissingCapabilityError",
+        "enfilade.serving.channel": (
+            "AskTimeoutError CannotAskError ClientRefusedError InterruptedTaskError MissingCapabilityError"
+        ),
         "enfilade.serving.execution": "ToolTimeoutError",
         "enfilade.serving.limits.admission": "LimitError",
         "enfilade.serving.secrets": "MissingSecretError",

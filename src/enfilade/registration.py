@@ -25,6 +25,7 @@ from enfilade.primitives.options import (
     BUDGET_OPTIONS,
     LIMIT_OPTIONS,
     OUTCOME_OPTIONS,
+    TASK_OPTIONS,
     DirectoryOptions,
     FixedResourceOptions,
     PromptOptions,
@@ -33,7 +34,7 @@ from enfilade.primitives.options import (
 )
 from enfilade.primitives.other_frameworks import advice_on_arguments, translate_options
 from enfilade.primitives.registry import Registry, ToolRegistry
-from enfilade.primitives.schema.signature import describe, raw_name, read_signature
+from enfilade.primitives.schema.signature import describe, is_async, raw_name, read_signature
 from enfilade.primitives.values.media import (
     MAX_SIZE,
     MOST_LISTED,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         call_limits as _call_limits,
         outcome_policy as _outcome_policy,
         result_budget as _result_budget,
+        task_policy as _task_policy,
     )
     from enfilade.primitives.prompt import Prompt
     from enfilade.primitives.resource import Resource, ResourceTemplate
@@ -84,6 +86,7 @@ else:  # with pydantic, which takes long to load; and most servers offer nothing
     _result_budget = LazyModule("enfilade.primitives.limits.result_budget")
     _extensions = LazyModule("enfilade.serving.extensions.contract")
     _skills = LazyModule("enfilade.extensions.skills.extension")
+    _task_policy = LazyModule("enfilade.primitives.limits.task_policy")
     _tool = LazyModule("enfilade.primitives.tool")
     _tool_decorator = LazyModule("enfilade.primitives.tool_decorator")
 
@@ -230,6 +233,12 @@ class Registration:
             arguments["outcomes"] = outcomes
         if not arguments.keys().isdisjoint(BUDGET_OPTIONS):
             arguments["budget"] = _result_budget.read_budget(describe(fn), _taken(arguments, BUDGET_OPTIONS))
+        if not arguments.keys().isdisjoint(TASK_OPTIONS):
+            options_of_task = _taken(arguments, TASK_OPTIONS)
+            policy = _task_policy.read_task_policy(describe(fn), options_of_task, is_async=is_async(fn))
+            arguments["task"] = policy
+            if policy is not None:
+                self.offer_tasks()
         tool = _tool.tool_from_function(
             fn,
             context_type=Context,
@@ -244,6 +253,9 @@ class Registration:
 
     async def _invalidate(self, tool: Tool, arguments: Mapping[str, Any] | None) -> None:
         """Forget the cached results of a tool; what serves it says how."""
+
+    def offer_tasks(self) -> None:
+        """Offer that calls run as tasks; what serves them says how."""
 
     def offer_whole_results(self) -> None:
         """Offer the whole results that links lead to; what serves them says how."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
@@ -12,6 +13,7 @@ from enfilade.state.tasks.records import (
     Created,
     Due,
     Full,
+    NewTask,
     TaskRecord,
     Tasks,
     creation_of,
@@ -320,3 +322,15 @@ async def test_a_closed_store_says_so(shared_url: str, opened: Open) -> None:
     ):
         with pytest.raises(StoreError):
             await doing
+
+
+async def test_servers_with_one_store_have_tasks_of_their_own(store: Store) -> None:
+    one, other = tasks_of(store, "one"), tasks_of(store, "other")
+    new = NewTask(id="a", owner="o", value=b"1", due=0.0, own_limit=1, limit=1)
+    assert await one.create(new) == Created()
+    assert (await other.take_due(LONG, 10)).tasks == []
+    assert await other.page(None, None, 10) == []
+    assert await other.create(msgspec.structs.replace(new, id="b")) == Created()
+    assert [record.id for record in (await one.take_due(LONG, 10)).tasks] == ["a"]
+    assert [record.id for record in await other.page("o", None, 10)] == ["b"]
+    assert isinstance(await one.create(msgspec.structs.replace(new, id="c")), Full)

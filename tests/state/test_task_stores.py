@@ -76,7 +76,7 @@ async def test_every_statement_finds_its_rows_by_an_index(tmp_path: Path) -> Non
     async with started(path) as store:
         await store.tasks.create(new_task("a"))
     names = dict.fromkeys(
-        ("id", "owner", "value", "now", "due", "ends", "latest", "most", "version", "position", "after")
+        ("id", "owner", "value", "now", "due", "ends", "latest", "most", "version", "position", "after", "server")
     )
     with plain_connection(path) as connection:
         for name, statement in vars(sqlite_tasks).items():

@@ -298,6 +298,7 @@ _MODULES: Final = {
     "call": "enfilade.cli.call",
     "check": "enfilade.cli.check",
     "auth": "enfilade.cli.auth",
+    "tasks": "enfilade.cli.tasks",
     "configure": "enfilade.cli.configure",
     "registry": "enfilade.cli.registry",
     "docker": "enfilade.cli.project",

@@ -33,7 +33,7 @@ ENABLED: Final = (
 )
 TRANSFORMS: Final = "transforms are not there; write a tool that calls another by ctx.tools.call"
 PROVIDERS: Final = "providers are not there; use app.add_tool and app.add_tools_from_module"
-TASK: Final = "background tasks are not there; a call may take long, report progress and be resumed"
+TASK: Final = 'calls of tools run as tasks: @app.tool(task="optional")'
 
 #: Options that are called otherwise here.
 SPELLINGS: Final = {
@@ -163,7 +163,7 @@ CONTEXT_ATTRIBUTES: Final[Mapping[str, str]] = {
     "client_capabilities": "ctx.peer.capabilities, or ctx.supports(name) for one",
     "client_extension_settings": "ctx.peer.capabilities has what the client declared",
     "client_supports_extension": "ctx.supports(name) knows the capabilities of the protocol",
-    **dict.fromkeys(("is_background_task", "task_id"), TASK),
+    "is_background_task": "ctx.task_id is not None in a task",
     **dict.fromkeys(("enable_components", "disable_components", "reset_visibility"), ENABLED),
     "sample_step": "await ctx.sample(...)",
     "send_notification": "changes are announced by themselves; messages go by ctx.log and ctx.progress",
@@ -203,7 +203,6 @@ _ANY: Final = {
     "auth": SCOPES,
     "requires_auth": TOOL_AUTH,
     "enabled": ENABLED,
-    "task": TASK,
     "version": _VERSIONS,
     "app": 'the view of a tool stands in its meta: meta={"ui": {"resourceUri": "ui://..."}}',
     "dependencies": "let a parameter depend on it: x: Annotated[T, Depends(fn)]",
@@ -222,8 +221,10 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
             'hints stand in annotations={"read_only_hint": True, "destructive_hint": False, ...}',
         ),
     },
-    "resource": _ANY | {"security": "verbatim=[...] names the variables that may hold any path"},
-    "prompt": _ANY,
+    "resource": _ANY
+    | {"task": "tools alone run as tasks"}
+    | {"security": "verbatim=[...] names the variables that may hold any path"},
+    "prompt": {**_ANY, "task": "tools alone run as tasks"},
     "result": {
         "data": "it is structured_content=..., and its JSON is the text as well",
         "text": "it is content=...",
@@ -284,7 +285,6 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "tags": _TAGS,
         "include_tags": _TAGS,
         "exclude_tags": _TAGS,
-        "desc": "it is description=...; what the client's model is told is instructions=...",
         "tools": "add each with app.add_tool(fn)",
         "resources": "add each with app.add_resource(fn, uri)",
         "dependencies": "packages stand in pyproject.toml",

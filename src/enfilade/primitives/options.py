@@ -25,6 +25,9 @@ OnLimit = Literal["wait", "refuse"]
 #: What happens to a result that is too large.
 OnOverflow = Literal["error", "truncate", "link"]
 
+#: Whether calls of a tool become tasks: where the client can have them, always, or never.
+TaskSupport = Literal["optional", "required", "never"]
+
 #: Who shares a cached result; and what a call does whose first run with the same key was stopped in its middle.
 CachePer = Literal["principal", "all"]
 OnInterrupted = Literal["run", "refuse"]
@@ -103,7 +106,24 @@ class OutcomeOptions(TypedDict, total=False):
 OUTCOME_OPTIONS: Final = frozenset(OutcomeOptions.__annotations__)
 
 
-class ToolOptions(Options, LimitOptions, BudgetOptions, OutcomeOptions, total=False):
+class TaskOptions(TypedDict, total=False):
+    """Whether calls of a tool run as tasks, which go on after their response."""
+
+    task: TaskSupport | None
+    """`optional`: where the client can have tasks; `required`: always, so other clients are refused; `never`, the
+    default."""
+    durable: bool
+    """Keep what a task has asked, done once and slept in the store: if its worker dies, another one runs it again
+    from the top, with all of that known."""
+    task_after: float | str | None
+    """Seconds after which a call becomes a task, in place of at once, or `"5 seconds"`; a faster one has a plain
+    result."""
+
+
+TASK_OPTIONS: Final = frozenset(TaskOptions.__annotations__)
+
+
+class ToolOptions(Options, LimitOptions, BudgetOptions, OutcomeOptions, TaskOptions, total=False):
     """What `@app.tool`, `app.add_tool` and `@enfilade.tool` take."""
 
     desc: str | None

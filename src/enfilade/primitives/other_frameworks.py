@@ -119,7 +119,7 @@ def _missing_error(fn: Callable[..., Any], required: Sequence[str], missing: Seq
 
 def _refuse_position(function: str, positional: Sequence[str], by_name: Sequence[str]) -> NoReturn:
     """Refuse more arguments by position than a function takes; names some of the others."""
-    examples = ["description"] if "description" in by_name else by_name[:2]
+    examples = by_name[:2] if "description" not in by_name or "instructions" in by_name else ["description"]
     names = [name for name in positional if name != "self"]
     takes = f"{len(names)} arguments" if len(names) > 1 else "one argument" if names else "no arguments"
     raise TypeError(

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.limits.call_limits import CallLimits
     from enfilade.primitives.limits.outcome_policy import OutcomePolicy
     from enfilade.primitives.limits.result_budget import ResultBudget
+    from enfilade.primitives.limits.task_policy import TaskPolicy
     from enfilade.primitives.schema import explicit_schema as _explicit_schema, references as _references
     from enfilade.primitives.values import (
         arguments as _arguments,
@@ -94,6 +95,7 @@ class Tool(Handler, frozen=True, eq=False):
         budget: how large its results may be; None if it does not say.
         outcomes: when calls get outcomes of earlier ones; None for never.
         audit: how much of its arguments an audit records; None for what the app says.
+        task: how its calls run as tasks; None if they do not.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Tool(Handler, frozen=True, eq=False):
     budget: ResultBudget | None
     outcomes: OutcomePolicy | None
     audit: str | None
+    task: TaskPolicy | None
     _reader: Reader
     _writer: Writer
     _define: Callable[[], wire.Tool]
@@ -174,6 +177,7 @@ def tool_from_function(
     limits: CallLimits | None = None,
     budget: ResultBudget | None = None,
     outcomes: OutcomePolicy | None = None,
+    task: TaskPolicy | None = None,
 ) -> Tool:
     """Make a tool of any callable.
 
@@ -202,6 +206,7 @@ def tool_from_function(
         limits: how many calls of it there may be.
         budget: how large its results may be.
         outcomes: when calls get outcomes of earlier ones.
+        task: how its calls run as tasks.
 
     Raises:
         TypeError: the function cannot be a tool; names the parameter and says what to do.
@@ -257,6 +262,7 @@ def tool_from_function(
         annotations=hints,
         icons=read_icons(icons),
         meta=dict(meta) if meta else UNSET,
+        execution=UNSET if task is None else wire.ToolExecution(task_support=task.support),
     )
     if description is None and not docstring.is_sendable:
         outline = replace(outline, description=docstring.description)
@@ -282,6 +288,7 @@ def tool_from_function(
         budget=budget,
         outcomes=outcomes,
         audit=audit,
+        task=task,
         _reader=reader,
         _writer=writer,
         _define=cache(

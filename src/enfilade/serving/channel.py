@@ -5,6 +5,7 @@ request; its members are protocols, because `serving/` knows no transport. Easy 
 sets no asker. `NO_ASKER` is the default, and refuses every question.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -181,6 +182,12 @@ class CannotAskError(ToolError):
     _kind = "client"
 
 
+class InterruptedTaskError(ToolError):
+    """A side effect of a durable task was cut off in its middle, and nobody knows how much of it was done."""
+
+    _kind = "interrupted"
+
+
 class Round(Protocol):
     """One round of a stateless call, which ends in a result or in questions."""
 
@@ -206,6 +213,11 @@ class Round(Protocol):
 
 class Asker(Protocol):
     """Asks the client of a request; chosen by the transport. Its methods take any `Request` of a call."""
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of the task that asks; None for a call that is none."""
+        ...
 
     def open(self, request: Any) -> None:
         """Read the answers that the client sent for questions of earlier rounds, before the handler runs.
@@ -245,9 +257,35 @@ class Asker(Protocol):
         """Whether an error about a question is one of the protocol, rather than a failure of the handler."""
         ...
 
+    async def begin_once(self, request: Any, key: str, *, may_repeat: bool) -> None:
+        """Note that a side effect begins, before it does.
+
+        Raises:
+            InterruptedTaskError: it has begun in an earlier run, which did not come to its end.
+        """
+        ...
+
+    async def end_once(self, request: Any, key: str) -> None:
+        """Note that a side effect has ended, and what it came to; or that it has failed."""
+        ...
+
+    async def sleep(self, request: Any, seconds: float) -> None:
+        """Return after some seconds, in this run of the handler or in another.
+
+        Raises:
+            asyncio.CancelledError: the run ends here.
+        """
+        ...
+
 
 class NoAsker:
-    """The asker of a client that cannot be asked; the base class of the others."""
+    """The asker of a client that cannot be asked; the base class of the others.
+
+    Attributes:
+        task_id: the task that asks; None for a call that is none.
+    """
+
+    task_id: str | None = None
 
     def open(self, request: Any) -> None:
         """Read nothing."""
@@ -277,6 +315,16 @@ class NoAsker:
     def is_protocol_error(self, error: BaseException) -> bool:
         """Return False: every error is the handler's."""
         return False
+
+    async def begin_once(self, request: Any, key: str, *, may_repeat: bool) -> None:
+        """Note nothing: the call is over if its worker dies."""
+
+    async def end_once(self, request: Any, key: str) -> None:
+        """Note nothing."""
+
+    async def sleep(self, request: Any, seconds: float) -> None:
+        """Wait in place."""
+        await asyncio.sleep(seconds)
 
 
 NO_ASKER: Final = NoAsker()

@@ -10,7 +10,7 @@ with the first question, and no annotation here is evaluated.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, overload
 
 from msgspec import UNSET
 
@@ -26,6 +26,7 @@ from enfilade.startup.lazy import LazyModule
 if TYPE_CHECKING:
     from typing_extensions import TypeForm, TypeVar
 
+    from enfilade.primitives.options import OnInterrupted
     from enfilade.primitives.questions import Choices, question as _question
     from enfilade.primitives.questions.input_required import InputResponses
     from enfilade.primitives.questions.question import Elicited, Messages, Question, SpecialForm
@@ -53,6 +54,10 @@ else:
     asking = LazyModule("enfilade.serving.client_requests.ask")
     chaining = LazyModule("enfilade.serving.chaining")
     _state = LazyModule("enfilade.serving.callers.state")
+
+
+#: Most seconds of `Context.sleep`: ten years.
+LONGEST_SLEEP: Final = 315_360_000.0
 
 
 @advice_on_attributes(CONTEXT_ATTRIBUTES)
@@ -101,6 +106,11 @@ class Context(ArcadeNames, StateNames, Generic[LifespanT]):
     def session_id(self) -> str | None:
         """The session's id, or None without a session."""
         return self._request.peer.session_id
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of the task that the call has become; None for a call that is none, or none yet."""
+        return self._request.channel.asker.task_id
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -339,25 +349,47 @@ class Context(ArcadeNames, StateNames, Generic[LifespanT]):
         return await asking.ask(self._request, _question.roots(), key=key, timeout=timeout)
 
     @overload
-    async def once(self, key: str, fn: Callable[[], Awaitable[J]]) -> J: ...
+    async def once(
+        self, key: str, fn: Callable[[], Awaitable[J]], *, on_interrupted: OnInterrupted = "refuse"
+    ) -> J: ...
     @overload
-    async def once(self, key: str, fn: Callable[[], J]) -> J: ...
+    async def once(self, key: str, fn: Callable[[], J], *, on_interrupted: OnInterrupted = "refuse") -> J: ...
     @overload
-    async def once(self, key: str, fn: Callable[[], Any]) -> Any: ...
+    async def once(self, key: str, fn: Callable[[], Any], *, on_interrupted: OnInterrupted = "refuse") -> Any: ...
     @to_await("ctx.once")
-    async def once(self, key: str, fn: Callable[[], Any]) -> Any:
+    async def once(self, key: str, fn: Callable[[], Any], *, on_interrupted: OnInterrupted = "refuse") -> Any:
         """Run a side effect once per call, however many rounds of questions the call has.
 
-        One that raises counts as not run, and runs again the next time.
+        One that raises counts as not run, and runs again the next time. In a durable task it also survives the
+        death of its worker.
 
         Args:
             key: names it within the handler; a tool that is called twice runs it twice.
             fn: sync or async, without arguments; its value must be encodable as JSON. It cannot ask the client.
+            on_interrupted: what a durable task does whose worker died in the middle of `fn`, so that nobody knows
+                how much of it was done: it ends as failed (`refuse`), or runs it again (`run`).
 
         Returns:
             Its value after a round trip through JSON: a dataclass comes back as a dict, a tuple as a list.
         """
-        return await asking.once(self._request, key, fn)
+        return await asking.once(self._request, key, fn, on_interrupted)
+
+    @to_await("ctx.sleep")
+    async def sleep(self, seconds: float) -> None:
+        """Wait for some time.
+
+        In a durable task the handler ends here and runs again from the top when the time has come, at any worker;
+        until then the task costs no more than its record. A sleep of up to a second is waited for in place.
+
+        Args:
+            seconds: of the wall clock, up to ten years.
+
+        Raises:
+            ValueError: it is no such number.
+        """
+        if isinstance(seconds, bool) or not 0 <= seconds <= LONGEST_SLEEP:
+            raise ValueError(f"ctx.sleep takes seconds from 0 to {LONGEST_SLEEP:.0f}, not {seconds!r}")
+        await self._request.channel.asker.sleep(self._request, seconds)
 
     @property
     def input_responses(self) -> InputResponses:

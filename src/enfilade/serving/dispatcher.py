@@ -157,9 +157,11 @@ class Dispatcher:
             self._checks[method] = check
         if ready is not None and self._chain is None:
             self._ready[method] = ready
+        extended = {name for methods in self.extension_methods.values() for name in methods}
+        own = {name: METHODS[name] for name in self._handlers if name not in extended}
         self._methods = {
             revision: {
-                **{name: self._offered.get(name) for name in self._handlers if revision in METHODS.get(name, ())},
+                **{name: self._offered.get(name) for name, span in own.items() if revision in span},
                 **dict.fromkeys(self.extension_methods[revision]),
             }
             for revision in ALL

@@ -703,6 +703,10 @@ class Topics(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Note that the listen has ended."""
+        ...
+
 
 #: Reads what a client asks to listen to, the member of the filter, for a request.
 OpenTopics = Callable[[Request, Any], Awaitable[Topics]]
@@ -773,6 +777,8 @@ class Subscriptions:
         )
         listener.end_with(request.principal, self._access.leeway)
         if not self._changes.attach(listener):
+            for topic in opened:
+                topic.close()
             raise RpcError(INTERNAL_ERROR, "There are too many subscriptions on this server; try again later")
         try:
             params = SubscriptionsAcknowledgedNotificationParams(notifications=honoured, meta=meta)
@@ -785,6 +791,8 @@ class Subscriptions:
             await listener.ended
         finally:
             self._changes.detach(listener)
+            for topic in opened:
+                topic.close()
         return SubscriptionsListenResult(meta=meta)
 
     async def _open_topics(self, request: Request, honoured: SubscriptionFilter) -> list[Topics]:

@@ -75,6 +75,11 @@ class _MeasuredPart:
         for operation in _OPERATIONS[name]:
             setattr(self, operation, _timed(f"{name}.{operation}", getattr(part, operation)))
 
+    def of(self, server: str) -> "_MeasuredPart":
+        """Return the tasks of another server, timed as well."""
+        part: Any = self._part
+        return _MeasuredPart("tasks", part.of(server))
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._part, name)
 

@@ -45,6 +45,7 @@ from enfilade.wire.revision_tables import CLIENT_REQUESTS
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
+    from enfilade.primitives.options import OnInterrupted
     from enfilade.primitives.questions import Choices
     from enfilade.primitives.questions.question import Question, SpecialForm
 
@@ -134,7 +135,9 @@ def _lacking(question: InputRequest, declared: ClientCapabilities) -> dict[str, 
 # -- side effects ----------------------------------------------------------------------------------------------
 
 
-async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
+async def once(
+    request: Request, key: str, fn: Callable[[], Any], on_interrupted: OnInterrupted = "refuse"
+) -> Any:
     """Run a side effect once per call, however many rounds of questions the call has; see `Context.once`.
 
     If two branches of a handler reach it at the same time, the second waits for the first, and runs it only if
@@ -144,12 +147,14 @@ async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
         request: the handler's request.
         key: names the side effect within the handler.
         fn: sync or async, without arguments.
+        on_interrupted: what a durable task does whose worker died in the middle of it.
 
     Returns:
         The result as JSON has it, also at its first run.
 
     Raises:
         RuntimeError: the side effect runs itself.
+        InterruptedTaskError: an earlier run was cut off in it.
     """
     memo = request.channel.asker.memo_of(request)
     if key not in memo.once:
@@ -157,7 +162,12 @@ async def once(request: Request, key: str, fn: Callable[[], Any]) -> Any:
             raise RuntimeError(f"the side effect {key!r} runs itself: ctx.once was called with its own key in it")
         async with request.ask_state().locks.setdefault(key, asyncio.Lock()):
             if key not in memo.once:
-                memo.once[key] = await _run_side_effect(request, key, fn)
+                asker = request.channel.asker
+                await asker.begin_once(request, key, may_repeat=on_interrupted == "run")
+                try:
+                    memo.once[key] = await _run_side_effect(request, key, fn)
+                finally:
+                    await asker.end_once(request, key)
     return msgspec.json.decode(memo.once[key])
 
 

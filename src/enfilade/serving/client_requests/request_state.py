@@ -73,6 +73,7 @@ class HandlerMemo(msgspec.Struct, array_like=True):
         question_digests: of the questions that it returned last, by key; None if it returned none.
         new_answers: the answers to those that have come so far.
         next_state: the state that it returned with them.
+        begun: side effects, by key, that have begun and are not known to have ended.
     """
 
     once: dict[str, bytes] = {}
@@ -81,6 +82,7 @@ class HandlerMemo(msgspec.Struct, array_like=True):
     question_digests: dict[str, bytes] | None = None
     new_answers: dict[str, AnsweredQuestion] = {}
     next_state: bytes = b"null"
+    begun: list[str] = []
 
     def advance(self) -> None:
         """Prepare the next run, if every question that was returned has its answer."""
@@ -99,6 +101,7 @@ class CallRecord(msgspec.Struct, array_like=True):
         memos: by the handler's path from the client's request; that of its own handler is empty.
         stalled: the last rounds in a row that brought answers and reached no answer for the first time.
         traceparent: names the span of the last round; empty if nobody traces it.
+        sleeps: of a durable task: when each sleep ends, in seconds since the epoch, by its identity.
     """
 
     answers: dict[bytes, AnsweredQuestion] = {}
@@ -106,6 +109,7 @@ class CallRecord(msgspec.Struct, array_like=True):
     memos: dict[bytes, HandlerMemo] = {}
     stalled: int = 0
     traceparent: str = ""
+    sleeps: dict[bytes, float] = {}
 
 
 class _BoundRecord(msgspec.Struct, array_like=True):

@@ -74,10 +74,13 @@ class StatelessAsker(NoAsker):
     """Asks by ending the round: for clients that keep no session.
 
     Nothing is held here for a client that may never come back (R-292), so any worker serves the retry (R-2D1).
+
+    Attributes:
+        state_codec: seals the record of a call, and opens it.
     """
 
     def __init__(self, state_codec: RequestStateCodec) -> None:
-        self._state_codec = state_codec
+        self.state_codec = state_codec
 
     def open(self, request: Request) -> None:
         """Read the state and the answers that the client sent, before the handler runs (R-293)."""
@@ -123,7 +126,7 @@ class StatelessAsker(NoAsker):
             raise CannotAskError(f"{root.method} cannot ask the client anything")
         asking = root.ask_state()
         if asking.round is None:
-            asking.round = StatelessRound(root, self._state_codec)
+            asking.round = StatelessRound(root, self.state_codec)
         return cast("StatelessRound", asking.round)
 
 
@@ -133,6 +136,7 @@ class StatelessRound:
     Args:
         request: the client's own request.
         state_codec: opens the state that the client carried.
+        earlier: the record and the answers, for a call whose client does not carry them.
 
     Attributes:
         record: the questions and answers of the call, for the client to carry.
@@ -143,7 +147,12 @@ class StatelessRound:
         RpcError: INVALID_PARAMS for a state or an answer that cannot be accepted.
     """
 
-    def __init__(self, request: Request, state_codec: RequestStateCodec) -> None:
+    def __init__(
+        self,
+        request: Request,
+        state_codec: RequestStateCodec,
+        earlier: tuple[CallRecord, dict[str, Raw]] | None = None,
+    ) -> None:
         self._request = request
         self._state_codec = state_codec
         self._occurrences: Counter[bytes] = Counter()  # of the same question, or the same nested call
@@ -155,19 +164,22 @@ class StatelessRound:
         self.has_ended = False
         self._cancellations = 0
         self._divergence: RpcError | None = None
-        params = request.params
-        self.record = (
-            CallRecord()
-            if params.request_state is UNSET
-            else state_codec.open(params.request_state, request.method, params, request.peer.principal)
-        )
+        self.record, responses, is_first = self._read_params() if earlier is None else (*earlier, False)
         self.traceparent = self.record.traceparent
-        responses = {} if params.input_responses is UNSET else params.input_responses
-        self._early_responses = dict(responses) if params.request_state is UNSET else {}
+        self._early_responses = dict(responses) if is_first else {}
         has_answers = self._read_responses(responses)
         self._comparison = _Comparison(self.record, has_answers)
 
     # -- what the client sent ----------------------------------------------------------------------------------
+
+    def _read_params(self) -> tuple[CallRecord, dict[str, Raw], bool]:
+        """Return the record that the client carried, its answers, and whether this is the first round."""
+        request, params = self._request, self._request.params
+        responses = {} if params.input_responses is UNSET else params.input_responses
+        if params.request_state is UNSET:
+            return CallRecord(), responses, True
+        record = self._state_codec.open(params.request_state, request.method, params, request.peer.principal)
+        return record, responses, False
 
     def _read_responses(self, responses: dict[str, Raw]) -> bool:
         """Record the answers of this round; unknown keys are ignored, malformed answers refused (R-297, R-298).
@@ -281,10 +293,15 @@ class StatelessRound:
         await self._wait_for_end()
 
     def _add_question(self, name: str, question: InputRequest, pending: PendingQuestion) -> str:
-        while name in self._open:
-            name += "'"
+        name = self._name_of(name, pending)
         self._open[name] = question
         self.record.pending[name] = pending
+        return name
+
+    def _name_of(self, name: str, pending: PendingQuestion) -> str:
+        """Return the name of a question for its client."""
+        while name in self._open:
+            name += "'"
         return name
 
     async def _wait_for_end(self) -> None:

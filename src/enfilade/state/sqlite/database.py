@@ -50,12 +50,13 @@ _SCHEMA: Final = [
 #: Tables that files of earlier versions lack. They are added when a file is opened; those versions leave them
 #: alone.
 _ADDED_SCHEMA: Final = [
-    "CREATE TABLE IF NOT EXISTS tasks (id TEXT PRIMARY KEY, owner TEXT NOT NULL, position TEXT NOT NULL, "
-    "version INTEGER NOT NULL, is_written INTEGER NOT NULL, since REAL NOT NULL, due REAL, ends REAL) "
+    "CREATE TABLE IF NOT EXISTS tasks (id TEXT PRIMARY KEY, server TEXT NOT NULL, owner TEXT NOT NULL, "
+    "position TEXT NOT NULL, version INTEGER NOT NULL, is_written INTEGER NOT NULL, since REAL NOT NULL, "
+    "due REAL, ends REAL) "
     "WITHOUT ROWID",
-    "CREATE INDEX IF NOT EXISTS tasks_by_position ON tasks (position)",
-    "CREATE INDEX IF NOT EXISTS tasks_by_owner ON tasks (owner, position, ends)",
-    "CREATE INDEX IF NOT EXISTS tasks_by_due ON tasks (due) WHERE due IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS tasks_by_position ON tasks (server, position)",
+    "CREATE INDEX IF NOT EXISTS tasks_by_owner ON tasks (server, owner, position, ends)",
+    "CREATE INDEX IF NOT EXISTS tasks_by_due ON tasks (server, due) WHERE due IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS tasks_by_end ON tasks (ends) WHERE ends IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS tasks_by_since ON tasks (since)",
     "CREATE TABLE IF NOT EXISTS task_values (id TEXT PRIMARY KEY, value BLOB NOT NULL)",

@@ -137,8 +137,15 @@ class MemoryTasks:
         self._due = _Heap(self._records, attrgetter("due"))
         self._ends = _Heap(self._records, attrgetter("ends"))
 
+        self._others: dict[str, MemoryTasks] = {}
+
     def __len__(self) -> int:
         return len(self._records)
+
+    def of(self, server: str) -> "MemoryTasks":
+        if server not in self._others:
+            self._others[server] = MemoryTasks(self._clock, self._size, self._own_size)
+        return self._others[server]
 
     async def create(self, task: NewTask) -> Created | Full:
         now = self._clock()

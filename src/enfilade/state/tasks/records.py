@@ -111,6 +111,10 @@ class Tasks(Protocol):
 
     is_local: bool
 
+    def of(self, server: str) -> "Tasks":
+        """Return the tasks of another server that uses the same store; those of each are apart."""
+        ...
+
     async def create(self, task: NewTask) -> Created | Full:
         """Create a record, with version 1, unless one with this id is there.
 
@@ -201,8 +205,11 @@ class Tasks(Protocol):
         ...
 
 
-def tasks_of(store: Store) -> Tasks:
+def tasks_of(store: Store, server: str = "") -> Tasks:
     """Return the records of tasks in a store.
+
+    Args:
+        server: whose tasks: servers with one store and other names neither see nor take each other's.
 
     Raises:
         StoreError: it is a store of the author's, without tasks.
@@ -213,7 +220,7 @@ def tasks_of(store: Store) -> Tasks:
             f"{type(store).__name__} keeps no tasks: it lacks the attribute `tasks` (see "
             "enfilade.state.tasks.records.Tasks); use memory://, sqlite:/// or redis://"
         )
-    return tasks
+    return tasks.of(server) if server else tasks
 
 
 # -- positions in the order of creation ------------------------------------------------------------------------

@@ -10,6 +10,7 @@ says what the others are, and each operation that writes removes some of those. 
 met: of records that the server has evicted, or another program has deleted.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -269,6 +270,10 @@ class RedisTasks:
     def __init__(self, connections: "Connections", prefix: str) -> None:
         self._connections = connections
         self._prefix = f"{prefix}tasks:"
+
+    def of(self, server: str) -> "RedisTasks":
+        digest = hashlib.sha256(server.encode("utf-8", "replace")).hexdigest()[:16]
+        return RedisTasks(self._connections, f"{self._prefix}{digest}:")
 
     async def create(self, task: NewTask) -> Created | Full:
         reply = await self._run(

@@ -35,12 +35,15 @@ _RECORDS: Final = (
 
 _VERSION: Final = f"SELECT version, is_written FROM tasks WHERE id = :id AND {_LIVE}"
 
-_COUNT_OWN: Final = f"SELECT count(*) FROM tasks WHERE owner = :owner AND {_LIVE}"
-_COUNT: Final = "SELECT (SELECT count(*) FROM tasks) - (SELECT count(*) FROM tasks WHERE ends <= :now)"
+_COUNT_OWN: Final = f"SELECT count(*) FROM tasks WHERE server = :server AND owner = :owner AND {_LIVE}"
+_COUNT: Final = (
+    "SELECT (SELECT count(*) FROM tasks WHERE server = :server) "
+    "- (SELECT count(*) FROM tasks WHERE ends <= :now AND server = :server)"
+)
 
 _INSERT: Final = (
-    "INSERT OR REPLACE INTO tasks (id, owner, position, version, is_written, since, due, ends) "
-    "VALUES (:id, :owner, :position, 1, 0, :now, :due, NULL)"
+    "INSERT OR REPLACE INTO tasks (id, server, owner, position, version, is_written, since, due, ends) "
+    "VALUES (:id, :server, :owner, :position, 1, 0, :now, :due, NULL)"
 )
 _INSERT_VALUE: Final = "INSERT OR REPLACE INTO task_values (id, value) VALUES (:id, :value)"
 
@@ -55,17 +58,22 @@ _BEGIN_ANEW: Final = (
     "UPDATE tasks SET due = due - (since - :now), ends = ends - (since - :now), since = :now "
     "WHERE since > :latest"
 )
-_DUE: Final = f"{_RECORDS} WHERE due <= :now AND {_LIVE} ORDER BY due LIMIT :most"
+_DUE: Final = f"{_RECORDS} WHERE server = :server AND due <= :now AND {_LIVE} ORDER BY due LIMIT :most"
 _TAKE: Final = "UPDATE tasks SET version = version + 1, is_written = 0, since = :now, due = :due WHERE id = :id"
-_NEXT: Final = f"SELECT due FROM tasks WHERE due IS NOT NULL AND {_LIVE} ORDER BY due LIMIT 1"
+_NEXT: Final = (
+    f"SELECT due FROM tasks WHERE server = :server AND due IS NOT NULL AND {_LIVE} ORDER BY due LIMIT 1"
+)
 _RENEW: Final = (
     "UPDATE tasks SET since = :now, due = :due "
     f"WHERE id = :id AND version = :version AND due IS NOT NULL AND {_LIVE}"
 )
 
-_PAGE: Final = f"{_RECORDS} WHERE position > :after AND {_LIVE} ORDER BY position LIMIT :most"
+_PAGE: Final = (
+    f"{_RECORDS} WHERE server = :server AND position > :after AND {_LIVE} ORDER BY position LIMIT :most"
+)
 _OWN_PAGE: Final = (
-    f"{_RECORDS} WHERE owner = :owner AND position > :after AND {_LIVE} ORDER BY position LIMIT :most"
+    f"{_RECORDS} WHERE server = :server AND owner = :owner AND position > :after AND {_LIVE} "
+    "ORDER BY position LIMIT :most"
 )
 
 _Row = tuple[str, str, bytes, int, str, float | None]
@@ -78,17 +86,22 @@ class SqliteTasks:
         read: runs a job that only reads.
         write: runs any other job.
         clock: seconds since 1970, of a clock that all processes with this file share.
+        server: whose tasks.
     """
 
     is_local = False
 
-    def __init__(self, read: Run, write: Run, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, read: Run, write: Run, clock: Callable[[], float] = time.time, server: str = "") -> None:
+        self._server = server
         self._read = read
         self._write = write
         self._clock = clock
 
+    def of(self, server: str) -> "SqliteTasks":
+        return SqliteTasks(self._read, self._write, self._clock, server)
+
     async def create(self, task: NewTask) -> Created | Full:
-        return await self._write(lambda connection: _create(connection, task, self._clock()))
+        return await self._write(lambda connection: _create(connection, self._server, task, self._clock()))
 
     async def read(self, id: str) -> TaskRecord | None:
         return await self._read(lambda connection: _read(connection, id, self._clock()))
@@ -99,7 +112,9 @@ class SqliteTasks:
         )
 
     async def take_due(self, lease: float, most: int) -> Due:
-        return await self._write(lambda connection: _take_due(connection, lease, most, self._clock()))
+        return await self._write(
+            lambda connection: _take_due(connection, self._server, lease, most, self._clock())
+        )
 
     async def renew(self, versions: Mapping[str, int], lease: float) -> list[str]:
         expected = dict(versions)  # the caller may change its own meanwhile
@@ -107,14 +122,16 @@ class SqliteTasks:
 
     async def page(self, owner: str | None, after: str | None, most: int) -> list[TaskRecord]:
         start = "" if after is None else check_cursor(after)
-        return await self._read(lambda connection: _page(connection, owner, start, most, self._clock()))
+        return await self._read(
+            lambda connection: _page(connection, self._server, owner, start, most, self._clock())
+        )
 
     async def delete(self, id: str) -> None:
         await self._write(lambda connection: _delete(connection, id))
 
 
-def _create(connection: DatabaseConnection, task: NewTask, now: float) -> Created | Full:
-    row = {"id": task.id, "owner": task.owner, "value": task.value, "now": now}
+def _create(connection: DatabaseConnection, server: str, task: NewTask, now: float) -> Created | Full:
+    row = {"id": task.id, "server": server, "owner": task.owner, "value": task.value, "now": now}
     if connection.execute(_VERSION, row).fetchone() is not None:
         return Created()
     if _count(connection, _COUNT_OWN, row) >= task.own_limit:
@@ -152,11 +169,11 @@ def _write(
     return True
 
 
-def _take_due(connection: DatabaseConnection, lease: float, most: int, now: float) -> Due:
+def _take_due(connection: DatabaseConnection, server: str, lease: float, most: int, now: float) -> Due:
     connection.execute(_BEGIN_ANEW, {"now": now, "latest": now + CLOCK_SLACK})
     due, size = _after(now, lease), 0
     tasks: list[TaskRecord] = []
-    rows = connection.execute(_DUE, {"now": now, "most": most})
+    rows = connection.execute(_DUE, {"server": server, "now": now, "most": most})
     for id, owner, value, version, position, _ in rows:
         tasks.append(_as_record((id, owner, value, version + 1, position, due), now))
         size += len(value)
@@ -164,7 +181,7 @@ def _take_due(connection: DatabaseConnection, lease: float, most: int, now: floa
             break
     rows.close()
     connection.executemany(_TAKE, [{"id": task.id, "now": now, "due": due} for task in tasks])
-    first: tuple[float] | None = connection.execute(_NEXT, {"now": now}).fetchone()
+    first: tuple[float] | None = connection.execute(_NEXT, {"server": server, "now": now}).fetchone()
     return Due(tasks, None if first is None else max(0.0, first[0] - now))
 
 
@@ -178,10 +195,11 @@ def _renew(connection: DatabaseConnection, versions: Mapping[str, int], lease: f
 
 
 def _page(
-    connection: DatabaseConnection, owner: str | None, after: str, most: int, now: float
+    connection: DatabaseConnection, server: str, owner: str | None, after: str, most: int, now: float
 ) -> list[TaskRecord]:
     statement = _PAGE if owner is None else _OWN_PAGE
-    rows = connection.execute(statement, {"owner": owner, "after": after, "most": most, "now": now})
+    values = {"server": server, "owner": owner, "after": after, "most": most, "now": now}
+    rows = connection.execute(statement, values)
     return [_as_record(row, now) for row in rows]
 
 
