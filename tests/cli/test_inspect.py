@@ -288,3 +288,32 @@ def test_a_quotation_mark_that_is_not_closed(run_cli: CommandLine) -> None:
     result = run_cli("inspect", f"{sys.executable} -c 'import")
     assert (result.status, result.err.startswith("enfilade: ")) == (2, True)
     assert "No closing quotation" in result.err
+
+
+SKILLED = """
+from enfilade import MCPApp
+from enfilade.extensions.skills import Skill
+app = MCPApp("Skilled")
+app.add_skill(Skill("refunds", "Decide about refunds.", "Up to 30 days: yes.", files={"a.txt": "a"}))
+@app.skill
+def stock_list() -> str: "What is in stock."; return "- lamp"
+"""
+
+
+def test_skills(run_cli: CommandLine, tmp_path: Path) -> None:
+    """Of a server with the extension for them, its skills with what there is to load of each."""
+    server = tmp_path / "server.py"
+    server.write_text(SKILLED, encoding="utf-8")
+    for era in ("stateless", "session"):
+        result = run_cli("inspect", str(server), "--era", era)
+        lines = [line.strip() for line in result.out.splitlines()]
+        assert lines[lines.index("Skills (2)") + 1 :] == [
+            "skill://refunds/SKILL.md",
+            "Decide about refunds.",
+            "2 files, 82 bytes",
+            "skill://stock-list/SKILL.md",
+            "What is in stock.",
+            "written at each request",
+        ]
+        found = json.loads(run_cli("inspect", str(server), "--json", "--era", era).out)
+        assert [skill["frontmatter"]["name"] for skill in found["skills"]] == ["refunds", "stock-list"]

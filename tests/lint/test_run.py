@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from enfilade import MCPApp
+from enfilade.extensions import Message, MethodHandler, Request
 from enfilade.lint import snapshot
 from enfilade.lint.findings import FAILING, FailOn, Finding, Severity, fails
 from enfilade.lint.run import CheckOutcome, as_github, as_json, check
@@ -192,3 +194,19 @@ FAILS: dict[Severity, set[FailOn]] = {
 def test_what_fails_a_build(severity: Severity, failing: set[FailOn]) -> None:
     finding = Finding(rule="x", severity=severity, where="", problem="", fix="")
     assert {each for each in FAILING if fails([finding], each)} == failing
+
+
+@pytest.mark.anyio
+async def test_probes_say_which_tool_they_call() -> None:
+    """A probe without the name of a tool would be refused for that, whatever the server does with arguments."""
+    names: list[str] = []
+
+    async def record(request: Request, call_next: MethodHandler) -> Message:
+        if request.method == "tools/call":
+            names.append(request.params.name)
+        return await call_next(request)
+
+    app = MCPApp("probed", middleware=[record])
+    app.add_tool(lambda: "text", name="say", description="Say.")
+    await check(app)
+    assert set(names) == {"enfilade_no_such_tool"}

@@ -188,7 +188,7 @@ async def _error_of(client: Connected, method: str, params: dict[str, Any]) -> i
     from mcp_types import Request
     from pydantic import RootModel, ValidationError
 
-    request: Request[dict[str, Any], str] = Request(method=method, params=params)
+    request = Request[dict[str, Any], str](method=method, params=params)
     try:
         response = await client.session.send_request(request, RootModel[dict[str, Any]])
     except MCPError as error:

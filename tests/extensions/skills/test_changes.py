@@ -1,7 +1,9 @@
 """Skills that change while a server runs: what clients get next, and what they are told (X-SKILL-10)."""
 
+import asyncio
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +17,7 @@ from support.harness import Http, Serving
 from support.servers.changing_server import get, listen
 from support.servers.processes import enfilade_command
 from support.servers.skill_server import SkillServer, Write, bytes_of, text_of_skill, verify, writer
-from support.waiting import eventually
+from support.waiting import eventually, until
 
 NOTES = "skill://a/notes.txt"
 SKILL = "skill://a/SKILL.md"
@@ -181,13 +183,41 @@ def test_workers_see_the_same_files(tmp_path: Path, write: Write) -> None:
         assert {tuple(names(http)) for _ in range(4)} == {("a", "three", "two")}
 
 
+@pytest.mark.anyio
+async def test_one_look_at_a_time(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that are cancelled while a file system hangs take one thread of the server, and not one each."""
+    app = SkillServer(tmp_path / "skills")
+    hanging, going_on = threading.Event(), threading.Event()
+    refresh = app.skills._catalog.refresh
+
+    def hang() -> None:
+        hanging.set()
+        assert going_on.wait(30)
+        refresh()
+
+    monkeypatch.setattr(app.skills._catalog, "refresh", hang)
+    async with app.running():
+        assert app.skills._runner is not None
+        threads = app.skills._runner.threads
+        for _ in range(5):
+            look = asyncio.create_task(app.skills._look(None))
+            await until(hanging.is_set)
+            await asyncio.sleep(0)
+            look.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await look
+            assert threads.busy() == 1
+            assert threads.queued() == 0
+        going_on.set()
+        await app.skills._look(None)
+
+
 def test_polling_ends_with_the_server(tmp_path: Path, write: Write) -> None:
     app = SkillServer(tmp_path / "skills", poll_interval=0.01)
     for _ in range(2):
         with Serving(app) as serving:
             assert names(serving.http) == ["a", "in-code", "state-of-things"]
         assert app.skills._polling is None
-        assert app.skills._executor is None
 
 
 def test_a_look_that_fails_does_not_end_the_polling(

@@ -1,6 +1,8 @@
 """Skills that are made in code: what may be written, and what clients get of it."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,28 @@ class TestApp:
                 app.remove_skill(uri)
         with pytest.raises(KeyError, match="no skill that was made in code is at"):
             MCPApp("none").remove_skill("skill://a/SKILL.md")
+
+
+def test_a_parser_is_needed_for_folders_alone(tmp_path: Path) -> None:
+    """Without the extra, skills in code are served, and a folder says what to install."""
+    writer(tmp_path)("a/SKILL.md", text_of_skill("a"))
+    code = f"""
+import sys
+sys.modules["yaml"] = None
+from enfilade import MCPApp
+from enfilade.extensions.skills import Skill
+app = MCPApp("bare")
+print(app.add_skill(Skill("b", "Does b.", "")))
+try:
+    app.add_skills({str(tmp_path)!r})
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "skill://b/SKILL.md",
+        'folders of skills need a YAML parser: pip install "enfilade[skills]"',
+    ]
 
 
 class TestGenerated:

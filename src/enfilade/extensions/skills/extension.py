@@ -15,9 +15,9 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from enfilade.extensions.skills.catalog import Catalog, Index
 from enfilade.extensions.skills.definition import Problem
@@ -31,6 +31,10 @@ from enfilade.extensions.skills.sources import SkillsFolder
 from enfilade.primitives.uris import canonical
 from enfilade.serving.extensions.contract import Extension
 from enfilade.wire.message import PaginatedRequestParams
+
+if TYPE_CHECKING:
+    from enfilade.serving.execution import HandlerRunner
+    from enfilade.serving.extensions.method import ExtensionMethod
 
 log = logging.getLogger("enfilade.skills")
 
@@ -57,7 +61,8 @@ class SkillsExtension(Extension):
         self._catalog = Catalog(freshness, self._publish)
         self._app: Any = None
         self._publisher: Publisher | None = None
-        self._executor: ThreadPoolExecutor | None = None
+        self._runner: HandlerRunner | None = None
+        self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._polling: asyncio.Task[None] | None = None
         methods = SkillMethods(
             self._look,
@@ -163,6 +168,11 @@ class SkillsExtension(Extension):
         self._publisher = Publisher(app, lambda: self._catalog.index, self._catalog.read)
         self._publisher.update(Index(), self._catalog.index)
 
+    def bound_methods(self, runner: HandlerRunner) -> list[ExtensionMethod]:
+        """Return the methods, and take the threads of the server for looks at the folders."""
+        self._runner = runner
+        return super().bound_methods(runner)
+
     def _publish(self, before: Index, after: Index) -> None:
         if self._publisher is not None:
             self._publisher.update(before, after)
@@ -178,9 +188,6 @@ class SkillsExtension(Extension):
             self._polling.cancel()
             await asyncio.wait((self._polling,))
             self._polling = None
-        if self._executor is not None:
-            self._executor.shutdown(wait=False)
-            self._executor = None
 
     async def _poll(self) -> None:
         while True:
@@ -193,11 +200,16 @@ class SkillsExtension(Extension):
     async def _look(self, uri: str | None) -> Index:
         """Look at the folder of the skill that has a canonical URI, or at all, and return what is served."""
         if self._catalog.changes_by_itself:
-            if self._executor is None:  # one thread: a look waits for another one anyway
-                self._executor = ThreadPoolExecutor(1, "enfilade-skills")
-            loop = asyncio.get_running_loop()
-            if uri is None:
-                await loop.run_in_executor(self._executor, self._catalog.refresh)
-            else:
-                await loop.run_in_executor(self._executor, self._catalog.refresh_at, uri)
+            look = self._catalog.refresh if uri is None else partial(self._catalog.refresh_at, uri)
+            # A request that is cancelled leaves the thread to the look, and others must not take further ones.
+            await asyncio.shield(asyncio.get_running_loop().create_task(self._in_turn(look)))
         return self._catalog.index
+
+    async def _in_turn(self, look: Callable[[], None]) -> None:
+        """Look in a thread; one at a time, since looks wait for each other anyway."""
+        assert self._runner is not None
+        loop = asyncio.get_running_loop()
+        if self._turn is None or self._turn[0] is not loop:
+            self._turn = loop, asyncio.Lock()
+        async with self._turn[1]:
+            await self._runner.threads.run(look)
