@@ -103,6 +103,11 @@ DECLINE, CANCEL = ElicitResult(action="decline"), ElicitResult(action="cancel")
 SIGNATURE = hmac.new(SECRET.encode(), b"hello", hashlib.sha256).hexdigest()
 
 CALLS: dict[str, list[Call]] = {
+    "apps": [
+        Call("forecast", {"city": "Riga", "days": 1}, "Riga:\nMonday: 6 to 21 °C, windy\n.*MCP Apps.*"),
+        Call("another_day", {"city": "Riga", "day": 0}, "06:00 .*", data=None),
+        Call("another_day", {"city": "Riga", "day": 7}, ".*day.*", fails=True),
+    ],
     "echo": [
         Call("echo", {"text": "hello"}, "hello", data={"result": "hello"}),
         Call("shout", {"text": "tea", "times": 2}, data={"result": ["TEA", "TEA"]}),

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 REGISTERING: dict[str, Callable[..., Any]] = {
     "tool": lambda **options: MCPApp().tool(**options)(work),
     "resource": lambda **options: MCPApp().resource("a://b", **options)(work),
+    "view": lambda **options: MCPApp().view("ui://b", **options)(work),
     "prompt": lambda **options: MCPApp().prompt(**options)(work),
     "server": MCPApp,
     "middleware": lambda **options: MCPApp().add_middleware(work, **options),

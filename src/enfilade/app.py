@@ -1050,6 +1050,8 @@ class MCPApp(Registration):
             except ValueError as error:
                 raise SettingsError(f"Invalid settings: {error}") from None
         _sources.warn_of_unknown_variables()
+        if self.extensions is not None and not self.has_lifespan:  # which may add what is missing
+            _assembly.check_views(self.extensions)
         _assembly.check_metrics(self.settings)
         _assembly.warn_of_nothing(self, MCPApp, has_lifespan=self.has_lifespan)
         if self.settings.registry_name and self.settings.server_card and self.settings.transport == "http":

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from enfilade.serving.callers.state_records import StateStore
     from enfilade.serving.dispatcher import Dispatcher, Handshake, MethodHandler, Middleware
     from enfilade.serving.execution import HandlerRunner
+    from enfilade.serving.extensions.contract import Extensions
     from enfilade.serving.limits.admission import Limiter
     from enfilade.serving.limits.result_sizes import ResultSizes
     from enfilade.serving.limits.stored_results import StoredResults
@@ -235,6 +236,21 @@ def observers_of(settings: Settings) -> list[Observer]:
 
         observers.append(RequestLog(settings.log_limit))
     return observers
+
+
+def check_views(extensions: Extensions) -> None:
+    """Check the views of MCP Apps, if there are any, before anything is served (X-APP-9).
+
+    Raises:
+        SettingsError: one cannot be shown; the text says what to do.
+    """
+    apps = sys.modules.get("enfilade.extensions.apps")
+    extension = None if apps is None else extensions.get(apps.APPS)
+    if apps is not None and isinstance(extension, apps.Apps):
+        try:
+            extension.check()
+        except apps.ViewError as error:
+            raise SettingsError(str(error)) from None
 
 
 def check_metrics(settings: Settings) -> None:

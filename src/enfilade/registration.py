@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
 from enfilade.primitives.errors import named_in_errors
 from enfilade.primitives.handler import constant_handler, handler_of
@@ -31,6 +31,7 @@ from enfilade.primitives.options import (
     PromptOptions,
     ResourceOptions,
     ToolOptions,
+    ViewOptions,
 )
 from enfilade.primitives.other_frameworks import advice_on_arguments, translate_options
 from enfilade.primitives.registry import Registry, ToolRegistry
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     import os
     from types import ModuleType
 
+    from enfilade.extensions import apps as _apps
     from enfilade.extensions.skills import extension as _skills
     from enfilade.extensions.skills.extension import SkillsExtension
     from enfilade.extensions.skills.options import GeneratedSkillOptions, SkillOptions
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from enfilade.serving.extensions.contract import Extension, Extensions
 else:  # with pydantic, which takes long to load; and most servers offer nothing but tools
     _access = LazyModule("enfilade.primitives.access")
+    _apps = LazyModule("enfilade.extensions.apps")
     _call_limits = LazyModule("enfilade.primitives.limits.call_limits")
     _completion = LazyModule("enfilade.primitives.completion")
     _outcome_policy = LazyModule("enfilade.primitives.limits.outcome_policy")
@@ -220,6 +223,9 @@ class Registration:
         """
         arguments: dict[str, Any] = {**options}
         name = arguments.pop("name", None)
+        ui = arguments.pop("ui", None)
+        if ui is not None:
+            ui, arguments["meta"] = self._views().meta_of_tool(fn, ui, arguments.get("meta"))
         if arguments.get("output_schema", ...) is None:  # given as None, which means here what it does in FastMCP
             if arguments.get("structured_output"):
                 raise ValueError(
@@ -247,6 +253,8 @@ class Registration:
             **arguments,
         )
         self.tools.add(tool)
+        if ui is not None:
+            self._views().remember(tool.name, ui)
         if tool.budget is not None and tool.budget.on_overflow == "link":
             self.offer_whole_results()
         return tool
@@ -475,6 +483,119 @@ class Registration:
         registry: Registry[Any] = self.templates if uri in self.templates else self.resources
         registry.remove(uri)
 
+    # -- views -------------------------------------------------------------------------------------------------
+
+    @advice_on_arguments("view", ViewOptions)
+    def view(
+        self, uri: str, *, template: str | os.PathLike[str] | None = None, **options: Unpack[ViewOptions]
+    ) -> Callable[[F], F]:
+        """Offer a function as a view of MCP Apps: `@app.view("ui://weather")`.
+
+        It returns an HTML document. Data comes to the view with the result of the tool that names it (`ui=`), so
+        the document is the same for all calls.
+
+        Args:
+            uri: where hosts read it; it begins with `ui://`.
+            template: the file of a template of jinja2; the function then returns the values for it, a dict.
+
+        The options are those of `ViewOptions`: name, texts, `csp`, `permissions`.
+
+        Raises:
+            TypeError, ValueError: the URI or an option cannot be.
+            ModuleNotFoundError: `template` needs jinja2.
+        """
+        _check_uri(uri, '@app.view("ui://...")')
+
+        def register(fn: F) -> F:
+            self._offer_view(_apps.view_from_function(fn, uri, template, _with_caching(uri, options)))
+            return fn
+
+        return register
+
+    @advice_on_arguments("view", ViewOptions)
+    def add_view(
+        self,
+        uri: str,
+        *,
+        html: str | None = None,
+        file: str | os.PathLike[str] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        template: str | os.PathLike[str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        entry: str = "index.html",
+        assets: Literal["inline", "served"] = "inline",
+        base_url: str | None = None,
+        max_size: int = MAX_SIZE,
+        **options: Unpack[ViewOptions],
+    ) -> Resource:
+        """Offer a text, a file, the folder of a built front end or a template as a view of MCP Apps.
+
+        Files are read anew when they have changed.
+
+        Args:
+            uri: where hosts read it; it begins with `ui://`.
+            html: the document.
+            file: an HTML file.
+            folder: what a build of a front end has written; scripts, styles and images are put into the document.
+            template: the file of a template of jinja2.
+            values: what the template shows.
+            entry: the HTML file in the folder.
+            assets: `served` to name the assets of a folder by their address below `base_url`, which is allowed
+                in `csp` then.
+            base_url: where they are served.
+            max_size: most bytes of all files of the view.
+
+        The options are those of `ViewOptions`: name, texts, `csp`, `permissions`.
+
+        Returns:
+            The view, which is a resource.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be, or the URI is taken.
+            ModuleNotFoundError: `template` needs jinja2.
+        """
+        _check_uri(uri, 'app.add_view("ui://...", file="view.html")')
+        view = _apps.view_of_document(
+            uri,
+            html=html,
+            file=file,
+            folder=folder,
+            template=template,
+            values=values,
+            entry=entry,
+            assets=assets,
+            base_url=base_url,
+            max_size=max_size,
+            options=_with_caching(uri, options),
+        )
+        self._offer_view(view)
+        return view
+
+    def _views(self) -> _apps.Apps:
+        """Return the extension for views, which the first one adds.
+
+        Raises:
+            RuntimeError: the server has been used already.
+        """
+        extension = None if self.extensions is None else self.extensions.get(_apps.APPS)
+        if extension is None:
+            try:
+                return self.add_extension(_apps.Apps())
+            except RuntimeError:
+                raise RuntimeError(
+                    "the first view, or tool with ui=, must be added before the server is first used; if all "
+                    "come later, write app.add_extension(Apps()) at the top; Apps is in enfilade.extensions.apps"
+                ) from None
+        assert isinstance(extension, _apps.Apps)
+        return extension
+
+    def _offer_view(self, view: _apps.View | _apps.ViewFamily) -> None:
+        self._views()
+        if isinstance(view, _apps.ViewFamily):
+            self.templates.add(view)
+        else:
+            self.resources.add(view)
+
     # -- prompts -----------------------------------------------------------------------------------------------
 
     @overload
@@ -698,6 +819,12 @@ def _separated(uri: str, options: Mapping[str, Any]) -> tuple[Caching, Access | 
             "requires_scopes or visible; leave one of them out"
         )
     return caching, access, others
+
+
+def _with_caching(uri: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a view, with `caching` and `access` in place of what makes them."""
+    caching, access, others = _separated(uri, options)
+    return {**others, "caching": caching, "access": access}
 
 
 def _end_of(uri: str) -> str:

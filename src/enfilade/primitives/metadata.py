@@ -100,7 +100,7 @@ def read_annotations(
     """
     if hints is None:
         return UNSET
-    return hints if isinstance(hints, ToolAnnotations) else _message(ToolAnnotations, hints, "annotations")
+    return hints if isinstance(hints, ToolAnnotations) else read_message(ToolAnnotations, hints, "annotations")
 
 
 def read_content_annotations(
@@ -114,7 +114,7 @@ def read_content_annotations(
     if annotations is None:
         return UNSET
     if not isinstance(annotations, Annotations):
-        annotations = _message(Annotations, annotations, "annotations")
+        annotations = read_message(Annotations, annotations, "annotations")
     if annotations.priority is not UNSET and not 0 <= annotations.priority <= 1:
         raise ValueError(f"annotations: priority is from 0 to 1, not {annotations.priority}")
     return annotations
@@ -156,10 +156,10 @@ def check_sendable(definition: Message, label: str) -> None:
 def _icon(icon: Icon | Mapping[str, Any] | DumpableModel | str) -> Icon:
     if isinstance(icon, str):
         return Icon(src=icon)
-    return icon if isinstance(icon, Icon) else _message(Icon, icon, "icon")
+    return icon if isinstance(icon, Icon) else read_message(Icon, icon, "icon")
 
 
-def _message(kind: type[_M], members: Mapping[str, Any] | DumpableModel, label: str) -> _M:
+def read_message(kind: type[_M], members: Mapping[str, Any] | DumpableModel, label: str) -> _M:
     """Read a mapping with Python names or wire names, or a model of pydantic, into a wire type.
 
     Raises:

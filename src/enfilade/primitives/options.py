@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.access import Visible
     from enfilade.primitives.completion import Source
     from enfilade.primitives.metadata import DumpableModel
+    from enfilade.wire.apps import ToolUi, ViewCsp, ViewPermissions
     from enfilade.wire.content import Annotations, Icon
     from enfilade.wire.message import CacheScope
     from enfilade.wire.tools import ToolAnnotations
@@ -146,6 +147,9 @@ class ToolOptions(Options, LimitOptions, BudgetOptions, OutcomeOptions, TaskOpti
     """Around its calls alone, inside that of the app: `async def mw(request, call_next)`, outermost first."""
     audit: Literal["all", "names", "none"] | None
     """How much of its arguments the audit records; None for what the app says."""
+    ui: str | Mapping[str, Any] | ToolUi | DumpableModel | None
+    """Its view, which hosts show beside the result: a `ui://` URI, or a dict with `resource_uri` and
+    `visibility`, a list of `model` and `app`."""
 
 
 class PromptOptions(Options, total=False):
@@ -171,6 +175,20 @@ class FixedResourceOptions(DirectoryOptions, total=False):
 
     mime_type: str | None
     """Its media type; guessed by default."""
+
+
+class ViewOptions(DirectoryOptions, total=False):
+    """What `@app.view` and `app.add_view` take: how hosts show a view of MCP Apps, and options of resources."""
+
+    csp: Mapping[str, Any] | ViewCsp | DumpableModel | None
+    """The origins that it needs, by `connect_domains`, `resource_domains`, `frame_domains` and
+    `base_uri_domains`; hosts block all others."""
+    permissions: Iterable[str] | Mapping[str, Any] | ViewPermissions | DumpableModel | None
+    """What it asks of the browser: `camera`, `microphone`, `geolocation`, `clipboard_write`."""
+    domain: str | None
+    """The origin that a host should give it, in the form that the host wants."""
+    prefers_border: bool | None
+    """Whether the host should draw a border and a background; None for what the host does."""
 
 
 class ResourceOptions(FixedResourceOptions, total=False):

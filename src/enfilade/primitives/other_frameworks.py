@@ -113,7 +113,7 @@ def _missing_error(fn: Callable[..., Any], required: Sequence[str], missing: Seq
     owner, _, name = fn.__qualname__.rpartition(".")
     call = f"{_OWNERS.get(owner, '')}{name}"
     example = f"{call}({', '.join(_EXAMPLES.get(name, name) for name in required if name != 'self')})"
-    is_decorator = name in ("resource", "completion")
+    is_decorator = name in ("resource", "completion", "view")
     return TypeError(f"{call}() needs {' and '.join(missing)}; write {'@' if is_decorator else ''}{example}")
 
 

@@ -422,6 +422,13 @@ class Context(ArcadeNames, StateNames, Generic[LifespanT]):
         settings = extensions[id]
         return settings if isinstance(settings, dict) else {}
 
+    @property
+    def client_supports_apps(self) -> bool:
+        """Whether the client shows views of MCP Apps (X-APP-2); if not, its user sees no more than text."""
+        from enfilade.wire.apps import APPS, shows_views
+
+        return shows_views(self.client_extension(APPS), in_session=self.session_id is not None)
+
     def supports(self, name: str) -> bool:
         """Return whether the client declared a capability: `elicitation`, `sampling`, `roots`, …"""
         return getattr(self._request.peer.capabilities, name, UNSET) is not UNSET

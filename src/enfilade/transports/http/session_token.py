@@ -2,7 +2,7 @@
 
 Only who has the secret can make one or open it (R-703), so the session can be served after a restart and by
 another worker. It is sent as an HTTP header, so its length is bounded: texts are cut, and the settings of
-extensions are left out if need be.
+extensions are left out if need be, but for what clients show of MCP Apps.
 """
 
 from typing import Final, NamedTuple
@@ -111,10 +111,14 @@ def _peer_of(content: _Content, capabilities: ClientCapabilities) -> Peer:
 
 
 def _without_settings(capabilities: ClientCapabilities) -> ClientCapabilities:
-    """Return the capabilities without experiments and without the settings of extensions."""
+    """Return the capabilities without experiments and without the settings of extensions.
+
+    Whether the client shows views is left, as it decides what tools return (X-EXT-2).
+    """
+    from enfilade.wire.apps import APPS, without_other_types
+
     extensions = capabilities.extensions
-    return msgspec.structs.replace(
-        capabilities,
-        experimental=UNSET,
-        extensions=UNSET if extensions is UNSET else {name: {} for name in extensions},
-    )
+    if extensions is not UNSET:
+        views = without_other_types(extensions.get(APPS))
+        extensions = {name: views if name == APPS else {} for name in extensions}
+    return msgspec.structs.replace(capabilities, experimental=UNSET, extensions=extensions)
