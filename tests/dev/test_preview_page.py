@@ -85,10 +85,10 @@ app.add_text_resource("note://one", "A note.")
 '''
 
 #: A view with the official library; it writes down all that it hears, and has a button for each request.
-LIBRARY_VIEW = """<!doctype html><meta charset="utf-8"><ul id="log"></ul>
+LIBRARY_VIEW = """<!doctype html><meta charset="utf-8">
 <button id="double">double</button><button id="secret">secret</button><button id="read">read</button>
 <button id="message">message</button><button id="context">context</button><button id="link">link</button>
-<button id="full">full</button><button id="unknown">unknown</button>
+<button id="full">full</button><button id="unknown">unknown</button><ul id="log"></ul>
 <script type="module">
 BUNDLE
 const { App } = globalThis.extApps;
@@ -165,6 +165,7 @@ def serve(folder: Path, file: str) -> Iterator[str]:
 @pytest.fixture
 def page(browser: "Browser") -> "Iterator[Page]":
     opened = browser.new_page(color_scheme="light")
+    opened.set_default_timeout(60_000)
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     yield opened
