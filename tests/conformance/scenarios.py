@@ -77,13 +77,29 @@ TASKS = [
     "tasks-wire-fields",
 ]
 
-#: Of an extension, so in no revision: each is a leg of its own, in what the suite speaks by default.
 SKILLS = ["sep-2640-skills-directory", "sep-2640-skills-enumeration", "sep-2640-skills-manifest"]
 
+#: Those of sessions that the suite has for 2025-11-25 alone.
+_SINCE_1125 = {
+    "dns-rebinding-protection",
+    "elicitation-sep1034-defaults",
+    "elicitation-sep1330-enums",
+    "json-schema-2020-12",
+    "server-sse-multiple-streams",
+    "server-sse-polling",
+}
+
+#: The scenarios of each leg. Those of extensions belong to no revision, so `all` alone has all of them.
 SCENARIOS = {
-    "required-2025-11-25": BOTH_ERAS + SESSIONS,
-    "required-2026-07-28": BOTH_ERAS + STATELESS + TASKS,
+    "all": BOTH_ERAS + SESSIONS + STATELESS + TASKS + SKILLS,
+    "draft": STATELESS,
+    "all-2025-03-26": ["server-session-lifecycle"],
+    "all-2025-06-18": sorted({*BOTH_ERAS, *SESSIONS} - _SINCE_1125),
     "all-2025-11-25": BOTH_ERAS + SESSIONS,
     "all-2026-07-28": BOTH_ERAS + STATELESS,
-    **{name: [name] for name in SKILLS},
+    "required-2025-11-25": BOTH_ERAS + SESSIONS,
+    "required-2026-07-28": BOTH_ERAS + STATELESS + TASKS,
 }
+
+#: What the suite itself skips, whatever the server does: it looks for these notifications in another place.
+SKIPPED = {"tasks-status-notifications"}

@@ -110,6 +110,7 @@ NO_LIMITS = {
     "auth_dpop_nonce",
     *("metrics", "metrics_path", "metrics_port", "metrics_token"),
     *("log_config", "log_format", "otel", "limit_per", "on_limit", "on_overflow"),
+    *("server_card", "public_url", "registry_name", "repository"),
     *("uds", "uds_mode", "fd", "tls_cert", "tls_key", "tls_key_password", "root_path", "forwarded_allow_ips"),
 }
 
