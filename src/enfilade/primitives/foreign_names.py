@@ -32,7 +32,7 @@ ENABLED: Final = (
     "visible=fn says for whom it is there; app.remove_tool(name), remove_resource and remove_prompt take it away"
 )
 TRANSFORMS: Final = "transforms are not there; write a tool that calls another by ctx.tools.call"
-PROVIDERS: Final = "providers are not there; use app.add_tool and app.add_tools_from_module"
+PROVIDERS: Final = "providers are not there; use app.add_tool, app.add_tools_from_module and app.add_skills"
 TASK: Final = 'calls of tools run as tasks: @app.tool(task="optional")'
 
 #: Options that are called otherwise here.

@@ -163,6 +163,19 @@ class TestApp:
         app.remove_skill("skill://a/SKILL.md")
         assert "skill://a/SKILL.md" in app.resources
 
+    def test_other_resources_of_the_scheme(self) -> None:
+        """Skills in code leave the rest of the scheme to the author."""
+        app = MCPApp("mixed")
+        app.add_skill(skill(files={"b.txt": "b"}))
+        app.add_resource(lambda x: x, "skill://mine/{x}", name="mine")
+
+        async def read(uri: str) -> str:
+            async with connect(app) as client:
+                return str((await client.read_resource(uri)).contents[0].text)  # type: ignore[union-attr]
+
+        assert asyncio.run(read("skill://mine/1")) == "1"
+        assert asyncio.run(read("skill://a/b.txt")) == "b"
+
     def test_skills_are_removed(self, tmp_path: Path) -> None:
         app = MCPApp("removed")
         writer(tmp_path)("b/SKILL.md", text_of_skill("b"))

@@ -301,10 +301,14 @@ class TestRefused:
         assert "rename it, without" in problem
         assert problem.isprintable()
 
-    @posix
-    @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read everything")
-    def test_what_may_not_be_read(self, skills: Skills) -> None:
-        skills.write("a/SKILL.md", text_of_skill("a")).chmod(0)
+    def test_what_may_not_be_read(self, skills: Skills, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Root may read everything, so the file system stands aside."""
+        skills.write("a/SKILL.md", text_of_skill("a"))
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(13, "Permission denied", str(skills.root))
+
+        monkeypatch.setattr(folder_module.OpenFolder, "read", refuse)
         assert skills.look().names == []
         assert skills.problems == ["skill a: it cannot be read: Permission denied"]
 

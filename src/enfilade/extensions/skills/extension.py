@@ -165,7 +165,9 @@ class SkillsExtension(Extension):
     def attach(self, app: Any) -> None:
         """Add the resources that the files are."""
         self._app = app
-        self._publisher = Publisher(app, lambda: self._catalog.index, self._catalog.read)
+        self._publisher = Publisher(
+            app, lambda: self._catalog.index, lambda: self._catalog.changes_by_itself, self._catalog.read
+        )
         self._publisher.update(Index(), self._catalog.index)
 
     def bound_methods(self, runner: HandlerRunner) -> list[ExtensionMethod]:

@@ -107,12 +107,14 @@ class Publisher:
     Args:
         app: the app.
         index: returns what is served now.
+        may_grow: returns whether there may be skills that nobody has seen yet.
         read: reads a file.
     """
 
-    def __init__(self, app: App, index: Callable[[], Index], read: Read) -> None:
+    def __init__(self, app: App, index: Callable[[], Index], may_grow: Callable[[], bool], read: Read) -> None:
         self._app = app
         self._index = index
+        self._may_grow = may_grow
         self._read = read
         self._resources: dict[str, Resource] = {}
         self._templates: dict[str, ResourceTemplate] = {}
@@ -164,7 +166,9 @@ class Publisher:
     def _is_open(self, uri: str) -> bool:
         """Whether everybody may read what is at a URI, if it is the file of a skill."""
         unit = self._index().unit_at(uri)
-        return uri.startswith(SCHEME) and (unit is None or unit.options.access is None)
+        if unit is None:
+            return uri.startswith(SCHEME) and self._may_grow()
+        return unit.options.access is None
 
     def _update_templates(self, index: Index) -> None:
         """Have a template for each skill that is not for everybody."""
