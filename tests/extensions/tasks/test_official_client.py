@@ -37,3 +37,20 @@ def test_it_settles_every_task(mode: str, revision: str, failure: dict[str, Any]
     assert calls["protocol_error_job"].pop("error") == "This job always fails with an error of the protocol"
     assert calls["protocol_error_job"] == failure
     assert calls["confirm_delete"]["text"] == "Deleted a.txt"
+
+
+def test_the_python_client_of_the_older_dialect() -> None:
+    """R-374, R-375, R-377: `tasks/result` waits, and its stream has the question."""
+    with tooling.or_skip():
+        command = [tooling.python_v1(), str(HERE / "python" / "tasks_v1.py")]
+    with ServerProcess(python_command("examples/everything/server.py", "--port", "{port}")) as server:
+        done = subprocess.run([*command, server.url], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "declared": {"cancel": {}, "requests": {"tools": {"call": {}}}},
+        "slow_compute": {"status": "completed", "text": "slow: computed for 0.2 seconds"},
+        "failing_job": {"status": "failed", "text": "This job always fails"},
+        "confirm_delete": {"status": "completed", "text": "Deleted a.txt"},
+        "cancelled": "cancelled",
+        "again": -32602,
+    }
