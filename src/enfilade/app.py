@@ -587,6 +587,8 @@ class MCPApp(Registration):
 
     async def _close(self) -> None:
         try:
+            if self._dispatcher is not None:
+                await self._dispatcher.stop_notified()
             await self._lifespan.stop()
         finally:
             if self._outcomes is not None:

@@ -1,12 +1,16 @@
 """What an extension adds to an app, over HTTP and over a pipe, in both eras."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from enfilade import Context, MCPApp, ToolError, connect
-from enfilade.extensions import Extension, Message, MethodHandler, Request, RequestParams
+from enfilade.extensions import Extension, Message, MethodHandler, Request, RequestParams, RpcError
+from enfilade.serving.channel import Peer
+from enfilade.serving.dispatcher import MOST_NOTIFIED
 from enfilade.wire.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY
 from support.http_client.asgi_calls import AsgiClient, AsgiReply
 from support.http_client.connection import modern_headers, request_of, stateless_meta
@@ -285,3 +289,40 @@ class TestRegistration:
         app.dispatcher
         with pytest.raises(RuntimeError, match="before the server is first used"):
             app.add_extension(Extension(NOTES))
+
+
+class TestFloods:
+    async def test_notifications_without_end(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Handlers are not waited for: those that are under way are bounded, and end with the server."""
+        app, ended = MCPApp("Flood"), []
+        flooded = Extension("com.example/flood")
+
+        @flooded.notification("notifications/flood")
+        async def slow(params: dict[str, Any], peer: Any) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append(params["number"])
+
+        app.add_extension(flooded)
+        async with app.running():
+            peer = Peer(revision="2026-07-28")
+            for number in range(MOST_NOTIFIED + 10):
+                params = Raw(b'{"number":%d}' % number)
+                app.dispatcher.take_notification("notifications/flood", params, peer)
+            await asyncio.sleep(0)
+        assert sorted(ended) == list(range(MOST_NOTIFIED))
+        assert "notifications/flood of a client was dropped" in caplog.text
+
+    async def test_an_error_that_cannot_be_sent_has_the_id_of_its_request(self) -> None:
+        """R-719: an outcome all the same, and one for that request."""
+        app, broken = MCPApp("Broken"), Extension("com.example/broken")
+
+        @broken.method("broken/raise")
+        async def fail() -> dict[str, Any]:
+            raise RpcError(-32000, "bad", {"why": object()})
+
+        app.add_extension(broken)
+        reply = await modern(AsgiClient(app), "broken/raise", {})
+        assert (reply.status, json.loads(reply.body)["id"], reply.error["code"]) == (200, 1, -32603)
+        assert "bad" not in reply.error["message"]

@@ -11,6 +11,7 @@ sent as it is; any other exception is logged under an id, and the client reads t
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,10 +22,17 @@ from enfilade.primitives.errors import AnswerError
 from enfilade.primitives.schema.signature import raw_name
 from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.callers.access import AccessPolicy, Caller
-from enfilade.serving.channel import MissingCapabilityError, Peer, Round, protocol_error
+from enfilade.serving.channel import MissingCapabilityError, Outcome, Peer, Round, protocol_error
 from enfilade.serving.client_requests.request_state import RequestStateCodec
 from enfilade.serving.client_requests.stateless import StatelessAsker
-from enfilade.serving.failures import ends_more, is_failure, masked, single_error, with_client_errors
+from enfilade.serving.failures import (
+    LimitedLog,
+    ends_more,
+    is_failure,
+    masked,
+    single_error,
+    with_client_errors,
+)
 from enfilade.serving.request import Request
 from enfilade.serving.subscriptions import Changes
 from enfilade.wire.jsonrpc import METHOD_NOT_FOUND, RpcError, encode_error, encode_result
@@ -56,6 +64,13 @@ Ready = Callable[[Request], bytes | None]
 #: Raises the error of a caller without the scopes of what a request names; what takes long is awaited.
 Check = Callable[[Request], Awaitable[None] | None]
 
+#: Notifications of clients that are handled at once; their handlers are not waited for, so a client could send
+#: any number of them.
+MOST_NOTIFIED: Final = 1000
+#: Seconds that their handlers have to end once they are cancelled.
+_UNWINDING: Final = 1.0
+
+_dropped_log: Final = LimitedLog(logging.getLogger("enfilade.extensions"))
 
 #: The class of the result of each method whose result has members, for errors.
 RESULT_NAMES: Final = {
@@ -207,10 +222,22 @@ class Dispatcher:
     def take_notification(self, method: str, params: Raw, peer: Peer) -> None:
         """Hand a notification of a client to the extension that takes it, without waiting for it."""
         handler = self.notifications.get(method)
-        if handler is not None:
+        if handler is not None and len(self._notified) >= MOST_NOTIFIED:
+            text = "%s of a client was dropped: %d notifications are being handled, which is the most"
+            _dropped_log.write(logging.WARNING, text, method, MOST_NOTIFIED)
+        elif handler is not None:
             task = asyncio.get_running_loop().create_task(_notified(handler, method, params, peer))
             self._notified.add(task)
             task.add_done_callback(self._notified.discard)
+
+    async def stop_notified(self) -> None:
+        """Cancel what handles notifications, and wait for it."""
+        handling = [task for task in self._notified if task.get_loop() is asyncio.get_running_loop()]
+        for task in handling:
+            task.cancel()
+        if handling:
+            await asyncio.wait(handling, timeout=_UNWINDING)
+        self._notified.clear()
 
     def observe(self, observation: "Observation") -> None:
         """Have requests observed; called once, after all methods are registered and before the first request."""
@@ -324,7 +351,7 @@ class Dispatcher:
         if request.cancellation is not None or error is None:
             outcome = request.given_up_outcome()
         else:
-            outcome = encode_error(request.id, error), error
+            outcome = _encoded(error, request)
         if request.record is not None and not request.channel.is_settled:
             request.record.settle(outcome[1])
         return outcome
@@ -359,6 +386,15 @@ def _error_of(error: BaseException, request: Request) -> RpcError:
     if isinstance(failure, MissingCapabilityError | AnswerError):
         return protocol_error(failure)
     return masked(error, f"{request.method} failed", request.failure_redaction)
+
+
+def _encoded(error: RpcError, request: Request) -> Outcome:
+    """Return an error as the outcome of a request; one whose text or data cannot be sent is a failure."""
+    try:
+        return encode_error(request.id, error), error
+    except Exception as unsent:
+        failure = masked(unsent, f"the error of {request.method} cannot be sent", request.failure_redaction)
+        return encode_error(request.id, failure), failure
 
 
 def _ended_round(request: Request) -> Round | None:

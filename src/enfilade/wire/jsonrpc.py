@@ -268,13 +268,22 @@ def encode_result(id: RequestId | None, result: bytes) -> bytes:
 
 def encode_error(id: RequestId | None, error: RpcError) -> bytes:
     """Return the error response; `id` None is written as null, and a long text is cut."""
+    return b'{"jsonrpc":"2.0","id":' + encode_id(id) + b',"error":' + error_body(error) + b"}"
+
+
+def error_body(error: RpcError) -> bytes:
+    """Return the error object of a response.
+
+    Raises:
+        TypeError, UnicodeEncodeError: its members cannot be sent.
+    """
     message = error.message
     if len(message) > LONGEST_TEXT:  # it may show what the client sent
         message = message[:LONGEST_TEXT] + "…"
     body: dict[str, Any] = {"code": error.code, "message": message}
     if error.data is not UNSET:
         body["data"] = error.data
-    return b'{"jsonrpc":"2.0","id":' + encode_id(id) + b',"error":' + _encode(body) + b"}"
+    return _encode(body)
 
 
 def encode_request(id: RequestId, method: str, params: bytes) -> bytes:
