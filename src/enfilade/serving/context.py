@@ -379,7 +379,8 @@ class Context(ArcadeNames, StateNames, Generic[LifespanT]):
         """Wait for some time.
 
         In a durable task the handler ends here and runs again from the top when the time has come, at any worker;
-        until then the task costs no more than its record. A sleep of up to a second is waited for in place.
+        until then the task costs no more than its record. A sleep of up to a second is waited for in place, as is
+        one in `ctx.once`.
 
         Args:
             seconds: of the wall clock, up to ten years.
@@ -389,7 +390,7 @@ class Context(ArcadeNames, StateNames, Generic[LifespanT]):
         """
         if isinstance(seconds, bool) or not 0 <= seconds <= LONGEST_SLEEP:
             raise ValueError(f"ctx.sleep takes seconds from 0 to {LONGEST_SLEEP:.0f}, not {seconds!r}")
-        await self._request.channel.asker.sleep(self._request, seconds)
+        await asking.sleep(self._request, seconds)
 
     @property
     def input_responses(self) -> InputResponses:

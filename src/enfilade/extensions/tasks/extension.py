@@ -7,7 +7,7 @@ sessions that send `params.task`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from enfilade.serving.dispatcher import MethodHandler
     from enfilade.serving.request import Request
     from enfilade.wire.lifecycle import ServerCapabilities
+
+#: Most milliseconds that are read: a client may send an integer of any size.
+_MOST_MILLISECONDS: Final = 10**15
 
 
 class TasksExtension(Extension):
@@ -111,7 +114,7 @@ class TasksExtension(Extension):
             return await call_next(request)
         ttl = None
         if revision == REVISION and request.params.task.ttl is not UNSET:
-            ttl = request.params.task.ttl / 1000
+            ttl = min(max(request.params.task.ttl, 0), _MOST_MILLISECONDS) / 1000
         outcome = await self.runner.begin(request, tool.task, ttl, call_next)
         return self._created(outcome) if isinstance(outcome, TaskState) else outcome
 

@@ -28,7 +28,7 @@ from enfilade.primitives.errors import AnswerError
 from enfilade.serving.channel import MissingCapabilityError, Outlet, protocol_error
 from enfilade.serving.failures import LimitedLog, masked, single_error
 from enfilade.state.store import StoreError
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_notification
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, RpcError, encode_notification, error_body
 from enfilade.wire.message import Message
 
 log = logging.getLogger("enfilade.extensions")
@@ -187,7 +187,7 @@ class Run:
 
         try:
             await self.change(edit)
-        except StoreError as error:
+        except Exception as error:  # else the handler would wait for ever
             for key in gathered:
                 if (waiting := self._waiting.get(key)) is not None and not waiting.done():
                     waiting.set_exception(error)
@@ -248,6 +248,7 @@ class Run:
 
     async def _settle(self) -> None:
         """Keep what the handler comes to; try again while the store is away, for as long as the task is ours."""
+        self._handler.add_done_callback(_retrieve)
         await asyncio.wait((self._handler, self._call.abandoned), return_when=asyncio.FIRST_COMPLETED)
         self._request.finish()
         if self._status_timer is not None:
@@ -261,11 +262,19 @@ class Run:
                 return
             except StoreError as error:
                 _lost_log.write(logging.WARNING, "what a task came to could not be kept yet: %s", error)
+            except Exception as error:  # what it came to is nothing that can be kept
+                edit = _failure(self._masked(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_RETRY)
 
     def _outcome(self) -> Edit:
-        """Return what keeps the outcome of the handler."""
+        """Return what keeps the outcome of the handler; one that cannot be sent is a failure."""
+        try:
+            return self._own_outcome()
+        except Exception as error:
+            return _failure(self._masked(error))
+
+    def _own_outcome(self) -> Edit:
         if self._call.has_parked:
             divergence = self._call.divergence
             return self._call.park if divergence is None else _failure(divergence)
@@ -281,7 +290,10 @@ class Run:
             failure = single_error(raised)
             if isinstance(failure, MissingCapabilityError | AnswerError):
                 return _failure(protocol_error(failure))
-            return _failure(masked(raised, "a task failed", self._request.failure_redaction))
+            return _failure(self._masked(raised))
+
+    def _masked(self, error: BaseException) -> RpcError:
+        return masked(error, "a task failed", self._request.failure_redaction)
 
     def _overdue(self) -> Edit:
         """Return what keeps the outcome of a tool that goes on after its time limit."""
@@ -313,6 +325,12 @@ class Run:
             _lost_log.write(logging.WARNING, "a task could not be given up, its lease has to run out: %s", error)
 
 
+def _retrieve(handler: asyncio.Task[Message]) -> None:
+    """Look at what a handler has raised: nobody else does if the task is over already."""
+    if not handler.cancelled():
+        handler.exception()
+
+
 def _end(rendered: bytes, *, is_error: bool) -> Edit:
     def edit(state: TaskState) -> None:
         state.end("failed" if is_error and not state.is_stateless else "completed")
@@ -323,10 +341,7 @@ def _end(rendered: bytes, *, is_error: bool) -> Edit:
 
 def _failure(error: RpcError) -> Edit:
     """Return what lets a task fail with an error of the protocol (R-586, X-TASK-6)."""
-    members: dict[str, Any] = {"code": error.code, "message": error.message}
-    if error.data is not msgspec.UNSET:
-        members["data"] = error.data
-    encoded = msgspec.json.encode(members)
+    encoded = error_body(error)
 
     def edit(state: TaskState) -> None:
         state.end("failed", error.message)

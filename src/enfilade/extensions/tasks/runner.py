@@ -133,11 +133,12 @@ class TaskRunner:
         state = self._new_state(request, policy, ttl)
         codec = self._dispatcher().stateless_asker.state_codec
         call = TaskCall(state, codec, self._timings.unwinding, request, may_end_first=policy.after > 0)
-        handler = call.start(call_next)
+        handler, is_being_made = call.start(call_next), False
         try:
             await _until_task(call, handler, policy.after)
             if policy.after and handler.done():
                 return handler.result()
+            is_being_made = True
             held = await self._ledger.create(state, self.options.own_limit, self.options.limit)
         except TooManyTasksError as error:
             call.give_up(handler)
@@ -149,7 +150,7 @@ class TaskRunner:
             ) from None
         except BaseException as error:
             call.give_up(handler)
-            if isinstance(error, StoreError):  # it may be kept all the same, and nobody knows its id
+            if is_being_made and not isinstance(error, RpcError):  # it may be kept, and nobody knows its id
                 self._spawn(self._forget(state.id))
             raise
         pipe = None
@@ -320,7 +321,12 @@ class TaskRunner:
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._spawned.add(task)
-        task.add_done_callback(self._spawned.discard)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._spawned.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log_safely(log, logging.ERROR, "work on a task failed", exc_info=error)
 
     # -- the end -----------------------------------------------------------------------------------------------
 
@@ -329,6 +335,9 @@ class TaskRunner:
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
+        taking = [task for task in self._spawned if task.get_loop() is asyncio.get_running_loop()]
+        if taking:  # what a store takes now is run here, and has to be given up as well
+            await asyncio.wait(taking, timeout=self._timings.store_operation)
         runs = list(self.running.values())
         if runs:
             stopping = [asyncio.ensure_future(run.stop(_STOPPED)) for run in runs]

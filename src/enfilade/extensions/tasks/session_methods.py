@@ -14,13 +14,13 @@ import msgspec
 from enfilade.extensions.tasks.ledger import Held
 from enfilade.extensions.tasks.methods import TaskAccess
 from enfilade.extensions.tasks.state import PendingInput
-from enfilade.serving.channel import AskTimeoutError, ClientRefusedError
+from enfilade.serving.channel import AskTimeoutError, CannotAskError, ClientRefusedError
 from enfilade.serving.extensions.contract import Extension, invalid_params
 from enfilade.serving.request import Request
 from enfilade.state.tasks.records import cursor_of
 from enfilade.state.tokens import Seal
 from enfilade.wire.client_requests import InputRequest
-from enfilade.wire.jsonrpc import INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError
+from enfilade.wire.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, RpcError
 from enfilade.wire.lifecycle import RELATED_TASK
 from enfilade.wire.message import PaginatedRequestParams
 from enfilade.wire.tasks import GetTaskRequestParams
@@ -134,8 +134,10 @@ class SessionMethods:
         try:
             while not asking.done():
                 waiting = asyncio.ensure_future(changed())
-                await asyncio.wait((asking, waiting), return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
+                try:
+                    await asyncio.wait((asking, waiting), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waiting.cancel()
                 if not asking.done():
                     held = await self._access.find(request, held.state.id)
                     if key not in held.state.inputs:
@@ -143,6 +145,11 @@ class SessionMethods:
             await self._access.answer(held, {key: asking.result()})
         except AskTimeoutError:
             return
+        except CannotAskError:  # it is not failed: a request with a stream may answer
+            raise RpcError(
+                INVALID_REQUEST,
+                "This task asks the client: send tasks/result in a session, and accept text/event-stream",
+            ) from None
         except ClientRefusedError as error:
             if pending.method == "elicitation/create":
                 await self._access.answer(held, {key: _REFUSED})

@@ -171,6 +171,17 @@ async def once(
     return msgspec.json.decode(memo.once[key])
 
 
+async def sleep(request: Request, seconds: float) -> None:
+    """Wait for some time; see `Context.sleep`.
+
+    In the middle of a side effect that is in place, also in a durable task: its run ends in no side effect.
+    """
+    if _running_side_effects.get():
+        await asyncio.sleep(seconds)
+    else:
+        await request.channel.asker.sleep(request, seconds)
+
+
 async def _run_side_effect(request: Request, key: str, fn: Callable[[], Any]) -> bytes:
     """Run a side effect, and keep the round from ending meanwhile."""
     token = _running_side_effects.set((*_running_side_effects.get(), key))
