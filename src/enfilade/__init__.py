@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         PromptOptions as PromptOptions,
         ResourceOptions as ResourceOptions,
         ToolOptions as ToolOptions,
+        ViewOptions as ViewOptions,
     )
     from enfilade.primitives.prompt import (
         AssistantMessage as AssistantMessage,
@@ -131,7 +132,7 @@ _LAZY_EXPORTS = _lazy_exports(
         ),
         "enfilade.primitives.metadata": "Caching",
         "enfilade.primitives.depends": "Depends",
-        "enfilade.primitives.options": "PromptOptions ResourceOptions ToolOptions",
+        "enfilade.primitives.options": "PromptOptions ResourceOptions ToolOptions ViewOptions",
         "enfilade.primitives.questions": "Choices",
         "enfilade.primitives.questions.input_required": "InputRequired InputResponses",
         "enfilade.primitives.questions.question": "Elicited elicitation roots sampling text_of url_elicitation",

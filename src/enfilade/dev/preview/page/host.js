@@ -268,6 +268,15 @@ function notice(error) {
   }
 }
 
+/** Return the name of the tool in the address of the page. */
+function named() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return ""; // it was written by hand
+  }
+}
+
 async function connect() {
   byId("notice").hidden = true;
   try {
@@ -278,9 +287,8 @@ async function connect() {
     document.title = `${info.title ?? info.name} – Preview`;
     tools = new Map((await client.all("tools/list", "tools")).map((tool) => [tool.name, tool]));
     drawTools();
-    const named = decodeURIComponent(location.hash.slice(1));
     const first = [...tools.values()].find((tool) => uiOf(tool).resourceUri && isForModel(tool));
-    select(tools.has(named) ? named : first?.name);
+    select(tools.has(named()) ? named() : first?.name);
   } catch (error) {
     notice(error);
   }
@@ -294,6 +302,7 @@ byId("theme").addEventListener("change", applyTheme);
 byId("width").addEventListener("change", applyWidth);
 byId("close-full").addEventListener("click", () => setDisplayMode("inline"));
 dark.addEventListener("change", applyTheme);
+window.addEventListener("hashchange", () => select(named()));
 new ResizeObserver(() => bridge?.sendContext({ containerDimensions: dimensions() })).observe(byId("frame"));
 applyTheme();
 load("config.json").then((settings) => {

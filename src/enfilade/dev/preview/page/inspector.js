@@ -55,6 +55,11 @@ export class Inspector {
 
   /** Show what the policy of the view has blocked, and what would allow it. */
   blocked({ directive, uri }) {
+    if (uri === "eval") {
+      const text = "eval is blocked, as the specification has it; libraries may try it and go on without";
+      this.#add("messages", element("p", { className: "quiet" }, `✕ ${text}`));
+      return;
+    }
     const option = { "connect-src": "connect_domains", "frame-src": "frame_domains", "base-uri": "base_uri_domains" }[directive];
     let origin = uri;
     try {
