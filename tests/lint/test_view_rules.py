@@ -135,6 +135,12 @@ def test_a_result_without_text(returns: Any, is_silent: bool) -> None:
     assert found(plain) == []
 
 
+@pytest.mark.parametrize("access", [{"visible": lambda principal, peer: False}, {"requires_scopes": ["a"]}])
+def test_a_view_for_some_callers_is_not_missing(access: Any) -> None:
+    app = app_with(**access)
+    assert "view-missing" not in {finding.rule for finding in asyncio.run(check(app)).findings}
+
+
 def test_addresses_of_a_document() -> None:
     text = '<base href="https://a.example.com/"><img srcset="a.png 1x, https://b.example.com/c.png 2x">'
     assert addresses_in(text) == [

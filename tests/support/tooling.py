@@ -31,8 +31,12 @@ CHROMIUM_PACKAGE = "@sparticuz/chromium@153.0.0"
 VIEWS = TOOLS / "views"
 #: Packages with official examples of views, each with its SHA-256.
 VIEW_PACKAGES = {
-    "@modelcontextprotocol/server-basic-vanillajs@2.0.3": "36a2cf09ba19c8e64eca51939a6c21b19b56ae466911024736f55a071e3d1288",
-    "@modelcontextprotocol/server-budget-allocator@2.0.3": "13896b234a489d648cdb6731df05b1b671415092a75481d8bc8cbc6de79e4afb",
+    "@modelcontextprotocol/server-basic-vanillajs@2.0.3": (
+        "36a2cf09ba19c8e64eca51939a6c21b19b56ae466911024736f55a071e3d1288"
+    ),
+    "@modelcontextprotocol/server-budget-allocator@2.0.3": (
+        "13896b234a489d648cdb6731df05b1b671415092a75481d8bc8cbc6de79e4afb"
+    ),
 }
 CHROMIUM_HASH = "20e5656fcdcf4118ede85edfb9d6bb9cc1bbb7ffb8b75622fffbcf36a835c3c0"
 OLDEST_NODE = 22

@@ -149,7 +149,8 @@ async def _check_era(
         except Exception as error:
             problem = " ".join(str(innermost(error)).split())[:300]
             return None, [_finding("list", client.protocol_version, problem)]
-        findings = [finding async for finding in view_findings(client, surface)] if with_views else []
+        app = target if isinstance(target, MCPApp) else None
+        findings = [finding async for finding in view_findings(client, surface, app)] if with_views else []
         return surface, [*findings, *[finding async for finding in _probe(client, surface)]]
 
 

@@ -20,6 +20,7 @@ from enfilade.app import MCPApp
 from enfilade.client.surface import Item, Surface
 from enfilade.extensions.apps import APPS, VIEW_TYPE, Apps, has_doctype
 from enfilade.lint.findings import Finding, Severity
+from enfilade.primitives.resource_index import ResourceIndex
 from enfilade.primitives.values.media import Audio, Image
 from enfilade.wire.content import AudioContent, ImageContent
 
@@ -84,8 +85,12 @@ _INLINE: Final = frozenset({"data", "blob", "about", "javascript", "mailto"})
 _WITHOUT_TEXT: Final = (type(None), Image, Audio, ImageContent, AudioContent)
 
 
-async def view_findings(client: Connected, surface: Surface) -> AsyncIterator[Finding]:
-    """Yield the findings about the views that tools name, each once."""
+async def view_findings(client: Connected, surface: Surface, app: MCPApp | None) -> AsyncIterator[Finding]:
+    """Yield the findings about the views that tools name, each once.
+
+    Args:
+        app: what is checked, if it is in this process; what not everybody may read of it is not read.
+    """
     tools: dict[str, list[str]] = {}
     for tool in surface.tools:
         if isinstance(uri := _uri_of(tool), str):
@@ -96,6 +101,8 @@ async def view_findings(client: Connected, surface: Surface) -> AsyncIterator[Fi
         if not uri.startswith("ui://"):
             yield _finding("view-missing", where, "its URI does not begin with ui://")
             continue
+        if app is not None and _is_for_some(app, uri):
+            continue
         try:
             result = await client.read_resource(uri)
         except Exception as error:
@@ -103,6 +110,11 @@ async def view_findings(client: Connected, surface: Surface) -> AsyncIterator[Fi
             continue
         for finding in _of_contents(where, _plain(result), listed.get(uri)):
             yield finding
+
+
+def _is_for_some(app: MCPApp, uri: str) -> bool:
+    match = ResourceIndex(app.resources, app.templates).match(uri, lambda access: True)
+    return match is not None and match[0].access is not None
 
 
 def _uri_of(tool: Item) -> object:
