@@ -30,6 +30,7 @@ PARTS = (
     *("primitives", "wire", "serving", "lint", "client_config", "client", "testing"),
     *("transports/http11/test_direct_exchange.py", "transports/http11/test_start_of_requests.py"),
     *("transports/http11/test_left_behind.py", "transports/http/test_silent_streams.py"),
+    *("extensions/apps/test_front_end.py", "extensions/apps/test_metadata.py", "extensions/apps/test_views.py"),
     *("test_app.py", "test_settings.py"),
 )
 #: What is counted or measured on the Python of `make test` alone, and what real clients and other programs do.

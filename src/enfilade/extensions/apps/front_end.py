@@ -37,7 +37,7 @@ _CSS_IMPORT: Final = re.compile(
 )
 #: An import of a module beside. In a string of a bundle it is none, so only files that exist count.
 _MODULE: Final = re.compile(
-    r"""(?:^|[;}\s])(?:import|export)\b[\s\w$*,{}]*?\s*["'](\.{0,2}/[^"']+)["']"""
+    r"""(?:^|[;}\s])(?:import|export)\b[\s\w$*,{}]{0,2000}?["'](\.{0,2}/[^"']+)["']"""
     r"""|\bimport\(\s*["'](\.{0,2}/[^"']+)["']\s*\)"""
 )
 _SOURCE_MAP: Final = re.compile(
