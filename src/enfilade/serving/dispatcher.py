@@ -13,6 +13,7 @@ sent as it is; any other exception is logged under an id, and the client reads t
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -105,6 +106,8 @@ class Dispatcher:
             not ask.
         extension_methods: by revision, the methods of extensions; none of them is unconditional.
         notifications: what takes notifications of clients, by method.
+        keeps_params: whether the params of calls are kept as they were before middleware, for calls that are made
+            again later.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class Dispatcher:
         state_codec.render = self.render
         self.changes = changes
         self.observation: Observation | None = None
+        self.keeps_params = False
         self.access: Final = access or AccessPolicy()
         self._middleware = tuple(middleware)
         self._handlers: dict[str, MethodHandler] = {}
@@ -250,6 +254,8 @@ class Dispatcher:
             check = self._checks.get(request.method)
             if check is not None and request.parent is None and (rest := check(request)) is not None:
                 await rest
+            if self.keeps_params and request.method == "tools/call" and request.parent is None:
+                request.ask_state().params = copy(request.params)
             return await chain(request)
 
         return checked

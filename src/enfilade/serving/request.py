@@ -97,6 +97,7 @@ class AskState(msgspec.Struct, eq=False, kw_only=True):
         path: the identity of its handler among those of the same call; None until it is needed.
         locks: for side effects of its handler that are under way, by their keys.
         has_asked: whether its handler, or one that it called, has asked the client something.
+        params: those of a call before middleware has seen them, if they are kept (`Dispatcher.keeps_params`).
     """
 
     round: Round | None = None
@@ -104,6 +105,7 @@ class AskState(msgspec.Struct, eq=False, kw_only=True):
     path: bytes | None = None
     locks: dict[str, asyncio.Lock] = {}
     has_asked: bool = False
+    params: Any = None
 
 
 class Request(msgspec.Struct, eq=False):

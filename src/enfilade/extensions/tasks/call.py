@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from enfilade.extensions.tasks.askers import JournalAsker, TaskAsker, TaskRound, WaitingAsker
 from enfilade.extensions.tasks.outlet import TaskOutlet
@@ -79,7 +79,9 @@ class TaskCall:
         request = Request(
             state.id if original is None else original.id,
             "tools/call",
-            msgspec.json.decode(state.params, type=CallToolRequestParams),
+            msgspec.json.decode(state.params, type=CallToolRequestParams)
+            if original is None
+            else msgspec.structs.replace(original.params, task=UNSET, request_state=UNSET, input_responses=UNSET),
             state.client.peer() if original is None else original.peer,
             Channel(
                 outlet=self._outlet,

@@ -94,6 +94,7 @@ class TasksExtension(Extension):
 
     async def start(self) -> None:
         """Begin to look for tasks that are due."""
+        self._app.dispatcher.keeps_params = True
         await self.runner.start()
 
     async def stop(self) -> None:

@@ -18,6 +18,9 @@ from enfilade.wire.lifecycle import RELATED_TASK
 if TYPE_CHECKING:
     from enfilade.extensions.tasks.protocols import MessageTaker
 
+#: Messages that are kept for the moment at which a call becomes a task, which is nearly always at once.
+_MOST_EARLY: Final = 100
+
 _PROGRESS: Final = "notifications/progress"
 
 
@@ -49,6 +52,7 @@ class TaskOutlet:
 
     def __init__(self, original: Outlet | None, call: MessageTaker) -> None:
         self._original: Outlet = original or NOWHERE
+        self._early: list[bytes] | None = [] if original is None else None
         self._call = call
         self._task_id: str | None = None
 
@@ -56,11 +60,17 @@ class TaskOutlet:
         """Send nothing more to the caller, whose call has become a task."""
         self._task_id = id
         self._original = NOWHERE
+        early, self._early = self._early, None
+        for message in early or ():
+            self.push(message)
 
     def push(self, message: bytes) -> bool:
         """Send a notification, or make a status message of it."""
         if self._task_id is None:
-            return self._original.push(message)
+            if self._early is None or len(self._early) >= _MOST_EARLY:
+                return self._original.push(message)
+            self._early.append(message)
+            return True
         try:
             read = _read(message)
             if read.method == _PROGRESS:

@@ -166,10 +166,13 @@ class TaskRunner:
     def _new_state(self, request: Request, policy: TaskPolicy, ttl: float | None) -> TaskState:
         now = time.time()
         kept = self.options.ttl if ttl is None else min(max(ttl, 1.0), self.options.longest_ttl)
-        params = msgspec.structs.replace(request.params, task=UNSET, request_state=UNSET, input_responses=UNSET)
+        kept_params = None if request.asking is None else request.asking.params  # each run passes middleware
+        params = msgspec.structs.replace(
+            kept_params or request.params, task=UNSET, request_state=UNSET, input_responses=UNSET
+        )
         return TaskState(
             id=secrets.token_hex(16),
-            tool=params.name,
+            tool=request.params.name,
             params=msgspec.json.encode(params),
             client=Client.of(request.peer, request.principal, request.channel.local_scopes),
             created=now,

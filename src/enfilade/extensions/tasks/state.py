@@ -12,6 +12,7 @@ Easy to get wrong: a tool that fails. Its result has `isError`; that is `complet
 """
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -55,7 +56,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
         principal: the key of its principal; None if nobody is known.
         session_id: of its session; None without one.
         identity: subject, issuer, client id, scopes, claims as JSON and expiry of its principal, without its
-            token; None if nobody is known.
+            token; None if nobody is known. Claims of a host that JSON cannot hold are left out.
         local_scopes: what it may do over stdio; None over HTTP.
     """
 
@@ -77,7 +78,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
                 principal.issuer,
                 principal.client_id,
                 sorted(principal.scopes),
-                msgspec.json.encode(dict(principal.claims)),
+                _kept_claims(principal.claims),
                 principal.expires_at,
             )
         return cls(
@@ -237,6 +238,21 @@ class TaskState(msgspec.Struct, array_like=True):
         elif self.error:
             members["error"] = Raw(self.error)
         return members
+
+
+def _kept_claims(claims: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(dict(claims))
+    except (TypeError, ValueError):
+        return msgspec.json.encode({name: value for name, value in claims.items() if _is_json(name, value)})
+
+
+def _is_json(name: str, value: Any) -> bool:
+    try:
+        msgspec.json.encode({name: value})
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _iso(seconds: float) -> str:
