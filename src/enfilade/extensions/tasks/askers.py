@@ -193,6 +193,11 @@ class TaskRound(StatelessRound):
         return questions
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether the run was cancelled: this worker stops, or has the task no more."""
+        return self._request.cancellation is not None
+
+    @property
     def divergence(self) -> RpcError | None:
         """The error of a run that certainly asks other questions than those before; None for any other run."""
         return self._divergence
@@ -236,22 +241,23 @@ class JournalAsker(TaskAsker):
             await self._save()
 
     async def end_once(self, request: Request, key: str) -> None:
-        """Keep what a side effect came to."""
+        """Keep what a side effect came to; one that was cut off has begun and not ended, for the next run."""
         memo = self.memo_of(request)
+        if self.round.is_cut_off and key not in memo.once:
+            return
         if key in memo.begun:
             memo.begun.remove(key)
         await self._save()
 
     async def _save(self) -> None:
-        """Keep the record with the task.
+        """Keep the record with the task; while the store is away, try again.
 
         Raises:
-            StoreError: it could not be kept.
             asyncio.CancelledError: this worker has the task no more.
         """
         with self.round.side_effect():
             run = await self._call.wait_until_task()
-            if not await run.change(self._call.keep_journal, is_quiet=True):
+            if not await run.keep(self._call.keep_journal, is_quiet=True):
                 raise asyncio.CancelledError
 
     async def sleep(self, request: Request, seconds: float) -> None:

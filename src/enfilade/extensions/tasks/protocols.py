@@ -29,8 +29,8 @@ class TaskInPlace(Protocol):
         """Forget a question whose answer has come, or that nobody waits for any more."""
         ...
 
-    async def change(self, edit: Callable[[TaskState], None], *, is_quiet: bool = False) -> bool:
-        """Change what is kept of the task; False if this worker has it no more."""
+    async def keep(self, edit: Callable[[TaskState], None], *, is_quiet: bool = False) -> bool:
+        """Change what is kept of the task, also if the store is away; False if this worker has it no more."""
         ...
 
     def note_status(self, text: str) -> None:

@@ -38,7 +38,7 @@ _lost_log: Final = LimitedLog(log)
 _STATUS_INTERVAL: Final = 1.0
 #: Turns of the event loop for which questions of one task are gathered into one change.
 _GATHERING_TURNS: Final = 2
-#: Seconds between two attempts to keep what a task came to, at first and at most.
+#: Seconds between two attempts to keep a change while the store is away, at first and at most.
 _RETRY: Final = 0.1
 _LONGEST_RETRY: Final = 2.0
 
@@ -128,6 +128,25 @@ class Run:
                 self._forward(STATUS, msgspec.json.encode(held.state.outline(self._poll_interval)))
             return not self._is_lost
 
+    async def keep(self, edit: Edit, *, is_quiet: bool = False) -> bool:
+        """Change what is kept of the task; while the store is away, try again for as long as the task is ours.
+
+        Args:
+            edit: may be called again after a change that was kept although the store did not say so.
+
+        Returns:
+            False if this worker has it no more.
+        """
+        pause = _RETRY
+        while not self._is_lost:
+            try:
+                return await self.change(edit, is_quiet=is_quiet)
+            except StoreError as error:
+                _lost_log.write(logging.WARNING, "a change of a task could not be kept yet: %s", error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_RETRY)
+        return False
+
     def _take(self, held: Held | None) -> None:
         """Take note of the task as it is now."""
         if held is None or held.state.is_final or held.state.worker != self._ledger.worker:
@@ -180,13 +199,15 @@ class Run:
         gathered, self._gathered = self._gathered, {}
 
         def edit(state: TaskState) -> None:
-            state.inputs.update(gathered)
             state.inputs_made = self._inputs_made
             state.answers = {key: answer for key, answer in state.answers.items() if key in self._waiting}
-            state.set_status("input_required")
+            open_keys = [key for key in gathered if key in self._waiting and key not in state.answers]
+            if open_keys:  # none if all were answered or withdrawn while the store was away
+                state.inputs.update({key: gathered[key] for key in open_keys})
+                state.set_status("input_required")
 
         try:
-            await self.change(edit)
+            await self.keep(edit)
         except Exception as error:  # else the handler would wait for ever
             for key in gathered:
                 if (waiting := self._waiting.get(key)) is not None and not waiting.done():
@@ -205,10 +226,7 @@ class Run:
             if not state.inputs and state.status == "input_required":
                 state.set_status("working")
 
-        try:
-            await self.change(edit)
-        except StoreError as error:
-            _lost_log.write(logging.WARNING, "a question of a task could not be withdrawn: %s", error)
+        await self.keep(edit)
 
     # -- messages of the handler -------------------------------------------------------------------------------
 
@@ -255,17 +273,10 @@ class Run:
             self._status_timer.cancel()
         if self._is_lost or self._request.cancellation is not None:
             return  # whoever has cancelled it decides what becomes of the task
-        edit, pause = self._outcome(), _RETRY
-        while not self._is_lost:
-            try:
-                await self.change(edit)
-                return
-            except StoreError as error:
-                _lost_log.write(logging.WARNING, "what a task came to could not be kept yet: %s", error)
-            except Exception as error:  # what it came to is nothing that can be kept
-                edit = _failure(self._masked(error))
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_RETRY)
+        try:
+            await self.keep(self._outcome())
+        except Exception as error:  # what it came to is nothing that can be kept
+            await self.keep(_failure(self._masked(error)))
 
     def _outcome(self) -> Edit:
         """Return what keeps the outcome of the handler; one that cannot be sent is a failure."""
@@ -323,6 +334,12 @@ class Run:
             await self.change(edit)
         except StoreError as error:
             _lost_log.write(logging.WARNING, "a task could not be given up, its lease has to run out: %s", error)
+
+    def close(self) -> None:
+        """Try nothing more: the server has stopped."""
+        self._is_lost = True
+        for task in (self.settled, *self._spawned):
+            task.cancel()
 
 
 def _retrieve(handler: asyncio.Task[Message]) -> None:

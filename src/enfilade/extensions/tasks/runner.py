@@ -3,6 +3,9 @@
 Each worker looks into the store when the next task is due, and every few seconds in any case: that finds tasks
 that wake, and tasks whose worker has died. One of those is run again from its journal if it is durable, and fails
 otherwise. Which worker takes a task, the store decides.
+
+Easy to get wrong: a store that was away for longer than a lease. All leases are over when it is back, and yet all
+workers live. So a worker takes nothing from then on, for as long as it takes the others to renew theirs.
 """
 
 import asyncio
@@ -101,6 +104,8 @@ class TaskRunner:
         self._changes = changes
         self._timings = timings
         self._listened: Counter[str] = Counter()
+        self._taking = 0
+        self._is_full = False
         self._woken = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._spawned: set[asyncio.Task[None]] = set()
@@ -199,8 +204,12 @@ class TaskRunner:
     def _remove(self, run: Run) -> None:
         if self.running.get(run.id) is run:
             del self.running[run.id]
-        if not run.held.state.is_final:  # it has been given back: it may be due
+        # One that was given back may be due.
+        if not run.held.state.is_final or self._has_room_again():
             self.wake()
+
+    def _has_room_again(self) -> bool:
+        return self._is_full and self._room() >= min(_BATCH, self.options.max_running) // 2
 
     # -- tasks that others have left ---------------------------------------------------------------------------
 
@@ -214,17 +223,22 @@ class TaskRunner:
         self._woken.set()
 
     async def _look_repeatedly(self) -> None:
-        renewal = time.monotonic() + self._timings.lease_renewal
+        renewal, others_have_renewed = time.monotonic() + self._timings.lease_renewal, 0.0
+        was_away = False
         while True:
             self._woken.clear()
             try:
-                if time.monotonic() >= renewal:
+                if was_away or time.monotonic() >= renewal:
                     renewal = time.monotonic() + self._timings.lease_renewal
-                    await self._renew()
-                pause = await self._take_due()
+                    await self._renew(is_probe=was_away)
+                    if was_away:
+                        was_away, others_have_renewed = False, renewal
+                pause = others_have_renewed - time.monotonic()
+                if pause <= 0:
+                    pause = await self._take_due()
             except StoreError as error:
                 _away_log.write(logging.WARNING, "tasks that are due cannot be looked up: %s", error)
-                pause = self._timings.poll_interval
+                was_away, pause = True, self._timings.poll_interval
             except Exception as error:
                 log_safely(log, logging.ERROR, "a look for due tasks failed", exc_info=error)
                 pause = self._timings.poll_interval
@@ -234,15 +248,21 @@ class TaskRunner:
 
     async def _take_due(self) -> float:
         """Take tasks that are due, and return the seconds until the next look."""
-        room = min(_BATCH, self.options.max_running - len(self.running))
-        if room <= 0:
+        room = min(_BATCH, self._room())
+        self._is_full = room <= 0
+        if self._is_full:
             return self._timings.lease_renewal
         due = await self._ledger.take_due(room)
+        self._taking += len(due.tasks)
         for record in due.tasks:
             self._spawn(self._take_over(record))
         if len(due.tasks) == room:
             return 0.0
         return self._timings.lease_renewal if due.next_due is None else max(0.0, due.next_due)
+
+    def _room(self) -> int:
+        """How many more tasks may run here."""
+        return self.options.max_running - len(self.running) - self._taking
 
     async def _take_over(self, record: TaskRecord) -> None:
         """Go on with a task that is due, or let it fail."""
@@ -256,6 +276,8 @@ class TaskRunner:
         except StoreError as error:  # it is due again once its lease is over
             _away_log.write(logging.WARNING, "a task could not be taken over: %s", error)
             return
+        finally:
+            self._taking -= 1
         if held is None or held.state.is_final or held.state.worker != self._ledger.worker:
             return
         dispatcher = self._dispatcher()
@@ -280,10 +302,14 @@ class TaskRunner:
         log_safely(log, logging.WARNING, "task %s of tool %r: %s", held.state.id, held.state.tool, reason)
         await self._ledger.change(held, edit)
 
-    async def _renew(self) -> None:
-        """Renew the leases of what runs here, and look at what others have changed."""
+    async def _renew(self, *, is_probe: bool) -> None:
+        """Renew the leases of what runs here, and look at what others have changed.
+
+        Args:
+            is_probe: ask the store also if nothing runs here.
+        """
         versions = {run.id: run.held.version for run in self.running.values()}
-        if not versions:
+        if not versions and not is_probe:
             return
         for id in await self._ledger.renew(versions):
             if (run := self.running.get(id)) is not None and run.held.version == versions[id]:
@@ -347,7 +373,7 @@ class TaskRunner:
             await asyncio.wait(stopping, timeout=self._timings.store_operation)
             await asyncio.wait([run.settled for run in runs], timeout=self._timings.unwinding)
         for run in runs:
-            run.settled.cancel()
+            run.close()
         self.running.clear()
         await self._ledger.close()
 
