@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from enfilade import Context
 from support.cluster.in_process_workers import SharedMemory
 from support.servers.task_server import StatelessTasks, TaskApp, accept, text_of
 from support.waiting import until
@@ -19,13 +21,19 @@ async def app() -> AsyncIterator[TaskApp]:
         yield app
 
 
+def runner_of(app: TaskApp) -> Any:
+    """Return what runs the tasks of an app."""
+    extension: Any = app.extensions.get("io.modelcontextprotocol/tasks")
+    return extension.runner
+
+
 class TestRuns:
     async def test_it_asks_acts_once_and_sleeps(self, app: TaskApp) -> None:
         client = StatelessTasks(app)
         id = (await client.call("journey", name="j"))["taskId"]
         task = await client.until(id, "input_required")
         [key] = task["inputRequests"]
-        assert id not in app.extensions.get("io.modelcontextprotocol/tasks").runner.running  # type: ignore[union-attr]
+        assert id not in runner_of(app).running
         await client.update(id, **{key: accept(value=True)})
         await until(lambda: "j second" in app.effects)
         assert (await client.get(id))["status"] == "working"
@@ -49,7 +57,7 @@ class TestRuns:
     async def test_a_sleep_of_hours_is_a_record(self, app: TaskApp) -> None:
         client = StatelessTasks(app)
         created = await client.call("nap", seconds=7200)
-        await until(lambda: not app.extensions.get("io.modelcontextprotocol/tasks").runner.running)  # type: ignore[union-attr]
+        await until(lambda: not runner_of(app).running)
         task = await client.get(created["taskId"])
         assert task["status"] == "working"
         assert task["ttlMs"] > 7_200_000
@@ -74,6 +82,40 @@ class TestWorkers:
             task = await other.until(id, "completed")
             assert text_of(task["result"]) == "j True accept"
             assert (first.effects, second.effects) == (["j first"], ["j second"])
+
+    async def test_a_stop_in_the_middle_of_an_effect(self) -> None:
+        """Nobody knows how much of it was done, so it does not happen again, whatever else the worker did."""
+        store, effects, secret = SharedMemory(), list[str](), "s" * 32
+
+        async def act() -> int:
+            effects.append("begun")
+            await asyncio.sleep(10)
+            return 1
+
+        async def cut(ctx: Context) -> int:
+            return await ctx.once("act", act)
+
+        first, second = TaskApp(store=store, secret=secret), TaskApp(store=store, secret=secret)
+        for app in (first, second):
+            app.add_tool(cut, task="required", durable=True)
+        async with second.running():
+            async with first.running():
+                id = (await StatelessTasks(first).call("cut"))["taskId"]
+                await until(lambda: effects)
+                tasks = runner_of(first)
+                read = tasks._ledger._tasks.read
+
+                async def read_slowly(id: str) -> Any:
+                    await asyncio.sleep(0.1)
+                    return await read(id)
+
+                tasks._ledger._tasks.read = read_slowly
+                tasks.running[id].note_change()  # so that the stop waits for a look
+                await asyncio.sleep(0)
+            task = await StatelessTasks(second).until(id, "completed")
+            assert task["result"]["isError"]
+            assert "nobody knows how much" in text_of(task["result"])
+            assert effects == ["begun"]
 
     async def test_one_that_is_not_durable_fails_with_the_reason(self) -> None:
         store = SharedMemory()

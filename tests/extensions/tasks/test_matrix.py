@@ -1,7 +1,7 @@
 """Tasks of both dialects in each cell of the matrix: every kind of store, one worker and four that take turns.
 
-Each request meets another worker than the one before, so what a test does to a task is done where it does not run.
-Easy to get wrong: a cell in which one worker serves all. `check_turns` says so.
+Each request meets another worker than the one before, so a task seldom runs where it is looked at. Easy to get
+wrong: a cell in which one worker serves all. `check_turns` says so.
 """
 
 import json

@@ -2,9 +2,9 @@
 
     python tests/support/faults/task_server.py 8000
 
-A side effect is a line of a file, written by one system call, so that it is there or not there whatever becomes of
-the process. The easy thing to get wrong is what a line proves: that the effect has happened, and not that its task
-knows of it.
+A side effect is a line of a file, written by one system call, so that it is there or not there whatever becomes
+of the process. The easy thing to get wrong is what a line proves: that the effect has happened, and not that its
+task knows of it.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from functools import partial
 from enfilade import Context, MCPApp
 from enfilade.extensions.tasks.extension import TasksExtension
 from enfilade.timings import Timings
-from support.authorization.header_users import HeaderUsers
 
 TIMINGS: Timings | None = None
 if "TASKS_LEASE" in os.environ:  # seconds, in place of 12, so that a test need not last that long
@@ -28,7 +27,9 @@ if "TASKS_LEASE" in os.environ:  # seconds, in place of 12, so that a test need 
 app = MCPApp("tasks", version="1.0.0", log_level="info")
 app.add_extension(TasksExtension(poll_interval=0.1, own_limit=50_000, timings=TIMINGS))
 if "TASKS_USERS" in os.environ:  # callers are whoever they say
-    app.endpoint._authenticator = HeaderUsers()  # type: ignore[assignment]
+    from support.authorization.header_users import HeaderUsers
+
+    app.endpoint._authenticator = HeaderUsers()
 
 if "TASKS_TRACED" in os.environ:  # before anything is counted
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Clients of tasks over sockets, one for each dialect, with the same few verbs. Each request is one connection."""
+"""Clients of tasks over sockets, one for each dialect, with the same verbs. Each request is one connection."""
 
 import itertools
 import time
@@ -81,7 +81,8 @@ class SessionTaskClient:
 
     def start(self, method: str, params: dict[str, Any], **headers: HeaderValue) -> PendingReply:
         """Send a request of the session."""
-        return self.session.start(method, params, id=next(self._ids), **self._headers, **headers)
+        more = {**self._headers, **headers}
+        return self.session.start(method, params, id=next(self._ids), meta=None, **more)
 
     def ask(self, method: str, params: dict[str, Any], **headers: HeaderValue) -> Reply:
         """Send a request of the session, and wait for the response."""
