@@ -1,6 +1,7 @@
 """What is around the handler of a task: middleware, the principal, and what is sent before the call is a task."""
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -63,6 +64,25 @@ async def test_claims_that_json_cannot_hold_are_left_out_of_later_runs() -> None
         client = StatelessTasks(served)
         await client.until((await client.call("claims"))["taskId"], "completed")
     assert seen == [["session", "team"], ["team"]]
+
+
+async def test_a_run_that_waits_is_not_recorded_as_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "enfilade.requests")
+    app = TaskApp()
+
+    async def naps(ctx: Context) -> str:
+        """Sleep twice, so that the second run ends in a sleep."""
+        await ctx.sleep(1.1)
+        await ctx.sleep(1.2)
+        return "rested"
+
+    app.add_tool(naps, task="optional", durable=True)
+    async with app.running():
+        client = StatelessTasks(app)
+        await client.until((await client.call("naps"))["taskId"], "completed")
+    lines = [record.getMessage() for record in caplog.records if "tools/call naps" in record.getMessage()]
+    assert len(lines) == 3
+    assert not [line for line in lines if "cancelled" in line]
 
 
 class TestFirstMessages:

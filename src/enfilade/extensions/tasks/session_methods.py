@@ -131,6 +131,7 @@ class SessionMethods:
         """Ask the first question of a task, unless somebody else answers it meanwhile."""
         key, pending = next(iter(held.state.inputs.items()))
         asking = asyncio.ensure_future(self._answer_of(request, held, pending))
+        asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())  # it may not be needed
         try:
             while not asking.done():
                 waiting = asyncio.ensure_future(changed())

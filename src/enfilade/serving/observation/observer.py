@@ -222,8 +222,8 @@ class Observation:
         except BaseException as error:
             if isinstance(error, RpcError):
                 record.error = error
-            elif isinstance(error, asyncio.CancelledError):
-                record.is_cancelled = True
+            elif isinstance(error, asyncio.CancelledError):  # a run of a durable task ends so when it waits
+                record.is_cancelled = request.round is None or not request.round.has_ended
             else:
                 record.error = _FAILED
             raise
