@@ -27,6 +27,8 @@ from enfilade.state.store import StoreError
 T = TypeVar("T")
 
 _PAGE: Final = 200
+#: Characters of an id in a table; a command takes an id by its beginning.
+_SHORT_ID: Final = 12
 _ID: Final = Argument(["id"], metavar="ID", help="The id of the task, or its beginning.")
 _JSON: Final = Option(["as_json", "--json"], is_flag=True, help="Print JSON.")
 _FILE_OPTION: Final = Option(
@@ -162,19 +164,20 @@ async def _all(ledger: TaskLedger) -> AsyncIterator[Held]:
 
 def _row(state: TaskState) -> Sequence[str]:
     summary = _summary(state)
-    return [str(summary.get(name, "")) for name in ("id", "tool", "status", "created", "caller", "message")]
+    shown = {**summary, "id": state.id[:_SHORT_ID], "created": summary["created"].removesuffix("Z")}
+    return [shown.get(name) or "-" for name in ("id", "tool", "status", "created", "caller", "message")]
 
 
-def _summary(state: TaskState) -> dict[str, Any]:
-    caller = state.client.principal or ("session" if state.client.session_id else "unknown")
-    return {
+def _summary(state: TaskState) -> dict[str, str]:
+    summary = {
         "id": state.id,
         "tool": state.tool,
         "status": "sleeping" if state.status == "working" and state.wakes else state.status,
         "created": _time(state.created),
-        "caller": caller,
+        "caller": state.client.principal or "",
         "message": state.message,
     }
+    return {name: value for name, value in summary.items() if value}
 
 
 def _rest(state: TaskState) -> dict[str, Any]:
