@@ -345,7 +345,14 @@ def test_options_of_run_are_read(line: str, expected: dict[str, object]) -> None
 #: A value that is not the default, for each type of setting; the text of it is what is typed.
 OTHERWISE: dict[Any, Any] = {int: 4321, float: 43.5, str: "/other"}
 #: The same for settings whose text has a form.
-FORMS = {"uds_mode": "600", "rate_limit": "60/minute", "max_result": "2000 tokens"}
+FORMS = {
+    "uds_mode": "600",
+    "rate_limit": "60/minute",
+    "max_result": "2000 tokens",
+    "registry_name": "com.example/notes",
+    "public_url": "https://mcp.example.com/mcp",
+    "repository": "https://github.com/ada/notes",
+}
 
 
 @pytest.mark.parametrize("option", setting_options(), ids=lambda option: option.name)
@@ -386,7 +393,8 @@ def test_the_module_can_be_run_without_the_script() -> None:
 
     assert callable(main)
     verbs = command_line.list_commands(click.Context(command_line))
-    assert set(verbs) == {"new", "run", "dev", "inspect", "call", "check", "configure", "docker", "auth"}
+    usual = {"new", "run", "dev", "inspect", "call", "check", "configure", "docker", "auth"}
+    assert set(verbs) == {*usual, "registry", "tasks"}
     with pytest.raises(LoadError):
         load_app("nowhere.py")
 

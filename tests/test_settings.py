@@ -324,6 +324,7 @@ def test_annotations_of_a_class_are_read_from_the_class() -> None:
         "options.py: BudgetOptions.__annotations__",
         "options.py: LimitOptions.__annotations__",
         "options.py: OutcomeOptions.__annotations__",
+        "options.py: TaskOptions.__annotations__",
         "other_frameworks.py: options.__annotations__",  # a TypedDict
         "registration.py: ToolOptions.__annotations__",
         "settings.py: Settings.__annotations__",
