@@ -60,6 +60,7 @@ class Timings(Struct, frozen=True, kw_only=True):
         thread_wait_log: between two such lines.
         lease: for which a worker counts as alive without a renewal.
         lease_renewal: between two renewals of a lease.
+        task_farewell: for tasks to come to their end when the server stops, and for side effects of durable ones.
         lease_grace: for which a worker without a lease counts as alive. A store that lost its data has lost the
             leases of live workers as well; longer than `lease_renewal`, so that they can renew them.
         poll_interval: between two reads of the store for what a lost message might have told.
@@ -112,6 +113,7 @@ class Timings(Struct, frozen=True, kw_only=True):
     thread_wait_log: float = 30.0
     lease: float = 12.0
     lease_renewal: float = 3.0
+    task_farewell: float = 3.0
     lease_grace: float = 5.0
     poll_interval: float = 1.0
     outcome_wait: float = 60.0

@@ -149,3 +149,41 @@ class TestWorkers:
             [key] = (await other.until(id, "input_required"))["inputRequests"]
             await other.update(id, **{key: accept(value=False)})
             assert text_of((await other.until(id, "completed"))["result"]) == "c accept False"
+
+
+class TestStops:
+    async def test_what_is_nearly_done_comes_to_its_end(self) -> None:
+        """A server that stops waits for side effects of durable tasks, and for tasks that end soon."""
+        store, effects = SharedMemory(), list[str]()
+        apps = [TaskApp(store=store, secret="s" * 32) for _ in range(2)]
+
+        async def slow() -> str:
+            effects.append("begun")
+            await asyncio.sleep(0.1)
+            effects.append("done")
+            return "slow"
+
+        async def act(ctx: Context) -> str:
+            """Act once, and sleep."""
+            await ctx.once("slow", slow)
+            await ctx.sleep(1.1)
+            return "acted"
+
+        async def soon() -> str:
+            """End soon."""
+            await asyncio.sleep(0.1)
+            return "ended"
+
+        for app in apps:
+            app.add_tool(act, task="optional", durable=True)
+            app.add_tool(soon, task="optional")
+        first, second = apps
+        async with second.running():
+            async with first.running():
+                client = StatelessTasks(first)
+                acting, ending = (await client.call("act"))["taskId"], (await client.call("soon"))["taskId"]
+                await until(lambda: effects == ["begun"])
+            other = StatelessTasks(second)
+            assert text_of((await other.get(ending))["result"]) == "ended"
+            assert text_of((await other.until(acting, "completed"))["result"]) == "acted"
+        assert effects == ["begun", "done"]

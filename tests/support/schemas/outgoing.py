@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import enfilade.wire
 from enfilade.wire import (
+    apps,
     client_requests,
     lifecycle,
     message,
@@ -42,6 +43,7 @@ _CLIENT_ONLY = (set(revision_tables.PARAMS.values()) - _BOTH_WAYS) | {
     client_requests.ListRootsResult,
     client_requests.Root,
     tasks.RelatedTaskMetadata,
+    *(apps.ToolUi, apps.ViewCsp, apps.ViewPermissions, apps.ViewUi),  # members of `_meta`, in each that has it
     message.JsonResult,  # of extensions: it has any members, which are not those of a type
 }
 

@@ -21,7 +21,7 @@ TASKS = "io.modelcontextprotocol/tasks"
 #: What a client of 2026-07-28 declares that can have tasks and answer questions.
 ABLE: dict[str, Any] = {"extensions": {TASKS: {}}, "elicitation": {"form": {}, "url": {}}, "sampling": {}}
 
-QUICK = Timings(lease=1.0, lease_renewal=0.2, poll_interval=0.1)
+QUICK = Timings(lease=1.0, lease_renewal=0.2, poll_interval=0.1, task_farewell=0.2)
 
 NAME = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 

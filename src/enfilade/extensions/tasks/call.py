@@ -197,6 +197,11 @@ class TaskCall:
         return self._round is not None and self._round.has_ended and self.request.cancellation is None
 
     @property
+    def is_between_effects(self) -> bool:
+        """Whether no side effect of a durable task is running."""
+        return self._round is None or self._round.running_effects == 0
+
+    @property
     def divergence(self) -> RpcError | None:
         """The error of a run that certainly asks other questions than those before."""
         return None if self._round is None else self._round.divergence

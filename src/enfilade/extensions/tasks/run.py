@@ -42,6 +42,9 @@ _GATHERING_TURNS: Final = 2
 _RETRY: Final = 0.1
 _LONGEST_RETRY: Final = 2.0
 
+#: Seconds between two looks at whether a durable task is in a side effect, when the server stops.
+_PAUSE_CHECK: Final = 0.02
+
 #: Changes the state of a task that this worker has.
 Edit = Callable[[TaskState], None]
 
@@ -313,6 +316,11 @@ class Run:
             return _failure(error or RpcError(INTERNAL_ERROR, "The task was stopped, and its tool goes on"))
         result = msgspec.json.decode(body, type=dict[str, Raw])["result"]
         return _end(bytes(result), is_error=b'"isError":true' in bytes(result))
+
+    async def wait_for_pause(self) -> None:
+        """Return once the task can be given up: it is over, or it is durable and in no side effect."""
+        while not self.settled.done() and not (self.held.state.durable and self._call.is_between_effects):
+            await asyncio.wait((self.settled,), timeout=_PAUSE_CHECK)
 
     async def stop(self, reason: str) -> None:
         """End the run because the server stops; another worker goes on with a durable task.

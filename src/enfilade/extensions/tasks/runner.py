@@ -369,6 +369,11 @@ class TaskRunner:
             await asyncio.wait(taking, timeout=self._timings.store_operation)
         runs = list(self.running.values())
         if runs:
+            # A task that is nearly done comes to its end, and a side effect is not cut off.
+            waiting = [asyncio.ensure_future(run.wait_for_pause()) for run in runs]
+            _, late = await asyncio.wait(waiting, timeout=self._timings.task_farewell)
+            for task in late:
+                task.cancel()
             stopping = [asyncio.ensure_future(run.stop(_STOPPED)) for run in runs]
             await asyncio.wait(stopping, timeout=self._timings.store_operation)
             await asyncio.wait([run.settled for run in runs], timeout=self._timings.unwinding)

@@ -316,6 +316,11 @@ class StatelessRound:
         finally:
             self._waiters.discard(waiter)
 
+    @property
+    def running_effects(self) -> int:
+        """How many side effects are running that must happen only once."""
+        return self._quiet_timer.blockers
+
     @contextmanager
     def side_effect(self) -> Iterator[None]:
         """Keep the round from ending during a side effect that must happen only once."""
