@@ -1056,6 +1056,7 @@ class MCPApp(Registration):
             _assembly.check_views(self.extensions)
         _assembly.check_metrics(self.settings)
         _assembly.warn_of_nothing(self, MCPApp, has_lifespan=self.has_lifespan)
+        _assembly.warn_of_short_memory(self, self.settings, self._store)
         if self.settings.registry_name and self.settings.server_card and self.settings.transport == "http":
             _publishing.warn_of_fault(self)
         if self.has_auth:

@@ -105,3 +105,21 @@ def test_a_store_in_memory_is_that_of_the_server_alone(tmp_path: Path, run_cli: 
     result = run_cli("tasks", "list", str(file))
     assert result.status == 2
     assert "ENFILADE_STORE" in result.err
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path, run_cli: CommandLine) -> None:
+    file = tmp_path / "server.py"
+    file.write_text(SERVER.format(path=tmp_path / "other.db"), encoding="utf-8")
+    result = run_cli("tasks", "list", str(file))
+    assert result.status == 2
+    assert "there is no store at" in result.err
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_a_status_is_one_that_there_is(server: tuple[Path, dict[str, str]], run_cli: CommandLine) -> None:
+    file, ids = server
+    asleep = json.loads(run_cli("tasks", "list", str(file), "--status", "sleeping", "--json").out)
+    assert [task["id"] for task in asleep] == [ids["nap"]]
+    wrong = run_cli("tasks", "list", str(file), "--status", "asleep")
+    assert wrong.status == 2
+    assert "use working, sleeping" in " ".join(wrong.err.split())

@@ -6,6 +6,7 @@ wrong: a store in memory, which is that of this process and empty.
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from enfilade.cli.targets import target_of
 from enfilade.extensions.tasks.extension import TasksExtension
 from enfilade.extensions.tasks.ledger import Held, TaskLedger
 from enfilade.extensions.tasks.state import TASKS, TaskState
+from enfilade.state.sqlite.store import sqlite_path
 from enfilade.state.store import StoreError
 
 T = TypeVar("T")
@@ -29,6 +31,8 @@ T = TypeVar("T")
 _PAGE: Final = 200
 #: Characters of an id in a table; a command takes an id by its beginning.
 _SHORT_ID: Final = 12
+#: What `--status` takes; a sleeping task is `working` for clients.
+_STATUSES: Final = ("working", "sleeping", "input_required", "completed", "failed", "cancelled")
 _ID: Final = Argument(["id"], metavar="ID", help="The id of the task, or its beginning.")
 _JSON: Final = Option(["as_json", "--json"], is_flag=True, help="Print JSON.")
 _FILE_OPTION: Final = Option(
@@ -40,6 +44,8 @@ _FILE_OPTION: Final = Option(
 
 def _list(target: str | None, status: str | None, as_json: bool, limit: int) -> None:
     """List the tasks that a server keeps, the oldest first: running, sleeping, and ended ones."""
+    if status is not None and status not in _STATUSES:
+        raise CommandError(f"there is no status {status!r}; use {', '.join(_STATUSES)}")
     states = _with_ledger(target, lambda ledger: _collect(ledger, status, limit))
     if as_json:
         print_json(table_console(), [_summary(state) for state in states])
@@ -106,6 +112,12 @@ def _with_ledger(target: str | None, work: Callable[[TaskLedger], Awaitable[T]])
             "its store, such as sqlite:///state.db"
         )
 
+    path = sqlite_path(app.settings.store) if app.settings.store.startswith("sqlite:") else None
+    if path is not None and app.given_store is None and not os.path.exists(path):
+        raise CommandError(
+            f"there is no store at {path}; a server makes it when it starts, in the folder in which it starts"
+        )
+
     async def use() -> T:
         async with _ledger_of(app) as ledger:
             return await work(ledger)
@@ -133,7 +145,7 @@ async def _ledger_of(app: MCPApp) -> AsyncIterator[TaskLedger]:
 async def _collect(ledger: TaskLedger, status: str | None, limit: int) -> Sequence[TaskState]:
     states: Final = []
     async for held in _all(ledger):
-        if status is None or held.state.status == status:
+        if status is None or _summary(held.state)["status"] == status:
             states.append(held.state)
             if len(states) >= limit:
                 break
@@ -210,7 +222,7 @@ list: Final = CliCommand(  # noqa: A001 - the verb
         FILE,
         Option(
             ["--status"],
-            metavar="working|input_required|completed|failed|cancelled",
+            metavar="|".join(_STATUSES),
             help="Only tasks with this status.",
         ),
         Option(["--limit"], type=int, default=1000, show_default=True, metavar="COUNT", help="Most tasks."),

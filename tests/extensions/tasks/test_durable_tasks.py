@@ -187,3 +187,14 @@ class TestStops:
             assert text_of((await other.get(ending))["result"]) == "ended"
             assert text_of((await other.until(acting, "completed"))["result"]) == "acted"
         assert effects == ["begun", "done"]
+
+
+def test_a_store_in_memory_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    from enfilade.assembly import warn_of_short_memory
+
+    app = TaskApp()
+    warn_of_short_memory(app, app.settings, None)
+    assert "journey, nap, durable_ask: durable, but the store memory:// ends with this process" in caplog.text
+    caplog.clear()
+    warn_of_short_memory(app, app.settings, SharedMemory())
+    assert not caplog.text

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from enfilade import connect
+from enfilade.extensions.tasks import TasksExtension
 from enfilade.wire.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
 from support.http_client.asgi_calls import AsgiClient
 from support.http_client.asgi_connection import AsgiConnection
@@ -201,3 +202,15 @@ async def test_the_official_client_lists_its_tasks_over_a_pipe() -> None:
             "cancel": {},
             "requests": {"tools": {"call": {}}},
         }
+
+
+async def test_who_asks_for_a_task_gets_one_at_once(client: SessionTasks) -> None:
+    """R-372: also of a tool whose calls become tasks after a while."""
+    task = await client.call("quick_or_slow", name="")
+    assert text_of((await client.ask("tasks/result", {"taskId": task["taskId"]})).result) == "quick done"
+
+
+def test_numbers_are_above_zero() -> None:
+    for options in ({"ttl": 0}, {"poll_interval": -1}, {"max_running": True}, {"limit": float("inf")}):
+        with pytest.raises(ValueError, match="above 0"):
+            TasksExtension(**options)

@@ -7,9 +7,11 @@ sessions that send `params.task`.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from enfilade.extensions.tasks.askers import TaskAsker
 from enfilade.extensions.tasks.ledger import TaskLedger
@@ -47,6 +49,9 @@ class TasksExtension(Extension):
         limit: most tasks of all callers.
         max_running: most tasks that run at one worker.
         timings: of leases; for tests.
+
+    Raises:
+        ValueError: one of the numbers is not above 0.
     """
 
     def __init__(
@@ -60,6 +65,11 @@ class TasksExtension(Extension):
         max_running: int = 1_000,
         timings: Timings | None = None,
     ) -> None:
+        numbers: dict[str, Any] = {"ttl": ttl, "longest_ttl": longest_ttl, "poll_interval": poll_interval}
+        numbers |= {"own_limit": own_limit, "limit": limit, "max_running": max_running}
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"TasksExtension: {name} is a number above 0, not {value!r}")
         super().__init__(TASKS, revisions=STATELESS)
         self._options = TaskOptions(
             ttl=ttl,
@@ -116,7 +126,10 @@ class TasksExtension(Extension):
         ttl = None
         if revision == REVISION and request.params.task.ttl is not UNSET:
             ttl = min(max(request.params.task.ttl, 0), _MOST_MILLISECONDS) / 1000
-        outcome = await self.runner.begin(request, tool.task, ttl, call_next)
+        policy = tool.task
+        if revision == REVISION and policy.after:  # a client that asks for a task gets one
+            policy = replace(policy, after=0.0)
+        outcome = await self.runner.begin(request, policy, ttl, call_next)
         return self._created(outcome) if isinstance(outcome, TaskState) else outcome
 
     def _created(self, state: TaskState) -> JsonResult:
