@@ -55,7 +55,6 @@ def test_counts_in_the_features_are_right() -> None:
     [
         ("import of an OpenAPI description", ("from_openapi", "from_fastapi")),
         ("proxying and mounting of other MCP servers", ("mount", "proxy", "as_proxy")),
-        ("tasks", ("tasks", "task")),
     ],
 )
 def test_what_enfilade_does_not_have_is_still_missing(feature: str, names: tuple[str, ...]) -> None:

@@ -237,6 +237,10 @@ class TestLife:
             assert result["capabilities"].get("extensions") == declared
 
 
+def nothing() -> None:
+    """Be a function without parameters."""
+
+
 class TestRegistration:
     def test_what_cannot_be_is_refused(self) -> None:
         for id in ("notes", "com.example/", "/notes", "com.example/no tes", ""):
@@ -248,6 +252,10 @@ class TestRegistration:
         for name in ("search", "notifications/notes", "notes/ search"):
             with pytest.raises(ValueError, match="notes/search"):
                 notes.method(name)
+        with pytest.raises(TypeError, match=r"write @extension\.method"):
+            notes.method(nothing)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="name_header of notes/none is a parameter"):
+            notes.method("notes/none", name_header="id")(nothing)
         with pytest.raises(ValueError, match="begins with notifications/"):
             notes.notification("notes/seen")
 

@@ -114,7 +114,12 @@ class Extension:
         def add(function: F) -> F:
             from enfilade.serving.extensions.functions import FunctionMethod
 
-            self._functions.append((method, FunctionMethod(name, function)))
+            answering = FunctionMethod(name, function)
+            if name_header is not None and name_header not in answering.parameters:
+                raise ValueError(
+                    f"name_header of {name} is a parameter of its function, and {name_header!r} is none"
+                )
+            self._functions.append((method, answering))
             return function
 
         return add
@@ -198,6 +203,8 @@ class Extension:
 
     def _checked(self, name: str, revisions: Iterable[str] | None) -> frozenset[str]:
         """Check the name of a new method, and return the revisions that have it."""
+        if not isinstance(name, str):
+            raise TypeError('a method has a name: write @extension.method("notes/search")')
         if not _METHOD.fullmatch(name) or name.startswith("notifications/"):
             raise ValueError(f"the name of a method is such as notes/search, not {name!r}")
         chosen = _revisions(revisions, self.revisions)

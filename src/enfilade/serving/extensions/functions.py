@@ -32,6 +32,9 @@ class FunctionMethod:
         method: the method.
         function: sync or async; its parameters are the members of the params.
 
+    Attributes:
+        parameters: their names.
+
     Raises:
         TypeError: a parameter cannot be read from JSON; names it.
     """
@@ -44,6 +47,7 @@ class FunctionMethod:
             method, signature.parameters, descriptions={}, label=self._label, kind="method"
         )
         self._handler = handler_of(function, signature)
+        self.parameters = frozenset(parameter.name for parameter in signature.parameters)
 
     async def answer(self, runner: HandlerRunner, request: Request) -> Message:
         """Run the function for a request, and return the result.
