@@ -238,7 +238,8 @@ def parse_message(envelope: Envelope) -> ParsedMessage:
     id = envelope.id
     message = ParsedMessage(envelope.method or "", None if id is UNSET else id, _NO_META)
     raw = _EMPTY if envelope.params is UNSET else envelope.params  # lists need none in sessions
-    message.raw_params = raw
+    if message.method != _TOOL_CALL:  # which no extension has
+        message.raw_params = raw
     decoder = _DECODERS[message.method]
     try:
         message.params = params = decoder.decode(raw)
