@@ -679,10 +679,10 @@ def warn_of_nothing(app: Registration, kind: type, *, has_lifespan: bool) -> Non
         )
 
 
-def warn_of_short_memory(app: Registration, settings: Settings, given: Store | None) -> None:
+def warn_of_short_memory(app: Registration, settings: Settings, store: Store | None) -> None:
     """Warn if tools are durable and what they keep ends with the process."""
     durable = [tool.name for tool in app.tools if tool.task is not None and tool.task.durable]
-    if durable and given is None and settings.store.startswith("memory:"):
+    if durable and store is None and settings.store.startswith("memory:"):
         log.warning(
             "%s: durable, but the store memory:// ends with this process; set ENFILADE_STORE, such as "
             "sqlite:///state.db, so that tasks survive it",
