@@ -1,5 +1,6 @@
 """Skills that are not for everybody: entries, folders and files, by every way to them (X-AUTH-5)."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,8 @@ def audits(principal: Principal | None, peer: Peer) -> bool:
     return principal is not None and principal.subject == "auditor"
 
 
-@pytest.fixture(scope="module")
-def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Http]:
-    root = tmp_path_factory.mktemp("skills")
+def server(root: Path) -> SkillServer:
+    """Return a server of skills for everybody and others, in folders below a root."""
     principals = {
         AUDITOR: Principal("auditor"),
         WRITER: Principal("writer", scopes=frozenset({SCOPE})),
@@ -37,7 +37,12 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Http]:
     app.add_skills(root / "closed", requires_scopes=[SCOPE])
     files: dict[str, str | bytes] = {"notes.txt": "hidden"}
     app.add_skill(Skill("hidden", "Hidden.", "# Hidden\n", files=files), visible=audits)
-    with Serving(app) as serving:
+    return app
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Http]:
+    with Serving(server(tmp_path_factory.mktemp("skills"))) as serving:
         yield serving.http
 
 
@@ -92,6 +97,36 @@ def test_what_is_hidden_is_unknown(http: Http, method: str, uri: str) -> None:
 )
 def test_no_spelling_leads_past_it(http: Http, uri: str) -> None:
     assert ask(http, GUEST, "resources/read", uri=uri).error["code"] == -32602
+
+
+@pytest.mark.parametrize("name", ["SKILL.md", "notes.txt"])
+def test_a_skill_that_a_read_finds_first(tmp_path: Path, name: str) -> None:
+    """Who may read it was not known when the caller was checked, so nobody gets it by this read."""
+    uri = f"skill://new/{name}"
+    with Serving(server(tmp_path)) as serving:
+        for key in (GUEST, WRITER):
+            writer(tmp_path)("closed/new/notes.txt", "closed")
+            writer(tmp_path)("closed/new/SKILL.md", text_of_skill("new"))
+            assert ask(serving.http, key, "resources/read", uri=uri).error["code"] == -32602
+            assert ask(serving.http, GUEST, "resources/read", uri=uri).status == 403
+            assert "result" in ask(serving.http, WRITER, "resources/read", uri=uri).messages[0]
+            shutil.rmtree(tmp_path / "closed/new")
+            ask(serving.http, GUEST, "skills/list")
+
+
+def test_a_skill_that_gives_way_to_one_for_others(tmp_path: Path) -> None:
+    app = server(tmp_path)
+    writer(tmp_path)("other/closed/SKILL.md", text_of_skill("closed"))
+    writer(tmp_path)("other/closed/deep/notes.txt", "for others")
+    app.add_skills(tmp_path / "other", requires_scopes=["skills:other"])
+    with Serving(app) as serving:
+        shutil.rmtree(tmp_path / "closed/closed")
+        listed = ask(serving.http, WRITER, "skills/list").result["skills"]
+        assert "skill://closed/SKILL.md" in [entry["uri"] for entry in listed]
+        for method, uri in CLOSED:
+            refused = ask(serving.http, WRITER, method, uri=uri)
+            assert refused.status == 403
+            assert 'scope="skills:other"' in str(refused.header("www-authenticate"))
 
 
 def test_lists(http: Http) -> None:

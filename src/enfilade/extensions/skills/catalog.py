@@ -4,7 +4,9 @@ What is served is one immutable index, which is replaced as a whole; requests re
 the files takes the lock, and whoever waits for it takes over what another one has seen meanwhile.
 
 Easy to get wrong: two registrations whose skills are at one place. The first one counts, since what a host has
-approved must not become another skill; the second one is a problem.
+approved must not become another skill; the second one is a problem. And a skill that a read finds first: who may
+read it was not known when the caller was checked, so a read is given what the caller was checked for, and what is
+not for that is not found. The next request is checked for it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from enfilade.extensions.skills.contents import FileFacts, digest_of, facts_of
 from enfilade.extensions.skills.definition import Problem, SkillError
 from enfilade.extensions.skills.served import SCHEME, ServedFile, ServedSkill, ServedTree
 from enfilade.extensions.skills.sources import Source, Unit
+from enfilade.primitives.access import Access
 from enfilade.primitives.errors import ResourceError, ResourceNotFound
 from enfilade.primitives.metadata import Caching
 from enfilade.primitives.uris import canonical
@@ -159,20 +162,23 @@ class Catalog:
                 unit.scan()
                 self._rebuild()
 
-    def read(self, uri: str) -> ReadFile:
+    def read(self, uri: str, access: Access | None = None) -> ReadFile:
         """Return the file at a canonical URI, with the bytes of which the entry of its skill has the digest.
 
         It may block.
 
+        Args:
+            access: what the caller was checked for; None for what everybody may read.
+
         Raises:
-            ResourceNotFound: no skill has such a file.
+            ResourceNotFound: no skill that is for this `access` has such a file.
             ResourceError: it cannot be read.
         """
         failure: OSError | SkillError | None = None
         for is_last in (False, True):
             unit, file = self.index.files.get(uri, (None, None))
             failure = None
-            if unit is not None and file is not None:
+            if unit is not None and file is not None and unit.options.access is access:
                 try:
                     data = unit.read(file)
                 except (OSError, SkillError) as error:

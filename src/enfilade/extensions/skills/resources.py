@@ -34,8 +34,8 @@ from enfilade.wire.resources import ReadResourceResult
 
 log = logging.getLogger("enfilade.skills")
 
-#: Returns the file at a canonical URI; it may block.
-Read = Callable[[str], ReadFile]
+#: Returns the file at a canonical URI for a caller who was checked for some access; it may block.
+Read = Callable[[str, Access | None], ReadFile]
 
 
 class App(Protocol):
@@ -158,7 +158,7 @@ class Publisher:
         unit = index.unit_at(uri)
         if unit is not None and unit.generated is not None:
             return unit.generated
-        handler = Handler(partial(self._read, uri), False, f"the skill {skill.name}", (), (), ())
+        handler = Handler(partial(self._read, uri, skill.access), False, f"the skill {skill.name}", (), (), ())
         return SkillResource(skill.uri, skill.definition, handler, skill.caching, access=skill.access)
 
     # -- all other files ---------------------------------------------------------------------------------------
@@ -171,10 +171,11 @@ class Publisher:
         return unit.options.access is None
 
     def _update_templates(self, index: Index) -> None:
-        """Have a template for each skill that is not for everybody."""
+        """Have a template for each skill that is not for everybody, with who may read it now."""
         closed = {unit.tree.uri: unit.options.access for unit in index.units.values()}
-        for uri in [uri for uri in self._templates if closed.get(uri) is None]:
-            self._app.templates.remove(self._templates.pop(uri).uri_template)
+        for uri, template in [*self._templates.items()]:
+            if closed.get(uri) is not template.access:
+                self._app.templates.remove(self._templates.pop(uri).uri_template)
         for uri, access in closed.items():
             if access is not None and uri not in self._templates:
                 template = self._template(f"{uri}/", access, _within(canonical(uri) + "/"))
@@ -183,7 +184,7 @@ class Publisher:
 
     def _template(self, prefix: str, access: Access | None, covers: Callable[[str], bool]) -> SkillFiles:
         def read(path: str) -> Any:  # a type would say something of the media type
-            return self._read(path)
+            return self._read(path, access)
 
         made = template_from_function(
             read,
