@@ -535,6 +535,21 @@ class TestReading:
         with pytest.raises((ResourceNotFound, ResourceError)):
             skills.catalog.read("skill://a/notes.txt")
 
+    @posix
+    def test_a_folder_that_comes_between_a_look_and_a_read(self, skills: Skills) -> None:
+        """It stays open no longer than the read takes."""
+        skills.write("a/SKILL.md", text_of_skill("a"))
+        path = skills.write("a/notes.txt", "open")
+        skills.look()
+        unit, file = skills.catalog.index.files["skill://a/notes.txt"]
+        path.unlink()
+        path.mkdir()
+        lowest = _lowest_descriptor()
+        for _ in range(3):
+            with pytest.raises(SkillError, match="a file is none any more"):
+                unit.read(file)
+        assert _lowest_descriptor() == lowest
+
     def test_a_file_that_grows_beyond_the_bound(self, skills: Skills) -> None:
         skills.write("a/SKILL.md", text_of_skill("a"))
         skills.write("a/notes.txt", "small")
@@ -616,6 +631,13 @@ def test_the_name_of_a_catalog_is_that_of_its_log() -> None:
 
 def _refuse(*_: object) -> None:
     raise AssertionError("nothing is to be read")
+
+
+def _lowest_descriptor() -> int:
+    """Return the lowest number that no open file has; what is left open takes it."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
 
 
 def _write_during_reads(monkeypatch: pytest.MonkeyPatch, file: Path, times: int) -> None:

@@ -157,12 +157,15 @@ class OpenFolder:
             descriptor = os.open(path, _OF_FILES)
         else:
             descriptor = os.open(name, _OF_FILES | _NOT_FOLLOWED, dir_fd=self._descriptor)
-        with open(descriptor, "rb") as file:
+        try:
             before = os.fstat(descriptor)
             if kind_of(before) != "file":
                 raise SkillError("files", "a file is none any more")
-            data = file.read(MOST_BYTES + 1)
+            with open(descriptor, "rb", closefd=False) as file:  # it would leave that of a folder open
+                data = file.read(MOST_BYTES + 1)
             after = fingerprint_of(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
         if self._descriptor is None and fingerprint_of(os.lstat(path)) != after:
             raise FileNotFoundError(name)
         check_size(1, len(data))
