@@ -107,7 +107,7 @@ def test_assets_that_are_served_are_named_and_allowed(tmp_path: Path) -> None:
         index_html=(
             '<!doctype html><script type="module" src="/assets/main.js?v=1"></script>'
             '<link rel="stylesheet" href="a.css">'
-            "<style>p { background: url(a.png) }</style>"
+            '<style>p { background: url(a.png) }</style><img src="a%20%23%3f@2x.png#x">'
         ),
     )
     options = {"assets": "served", "base_url": "https://cdn.example.com/app"}
@@ -115,6 +115,7 @@ def test_assets_that_are_served_are_named_and_allowed(tmp_path: Path) -> None:
         '<!doctype html><script type="module" src="https://cdn.example.com/app/assets/main.js?v=1"></script>'
         '<link rel="stylesheet" href="https://cdn.example.com/app/a.css">'
         '<style>p { background: url("https://cdn.example.com/app/a.png") }</style>'
+        '<img src="https://cdn.example.com/app/a%20%23%3F@2x.png#x">'
     )
     view = MCPApp().add_view(
         "ui://app",

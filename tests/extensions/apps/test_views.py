@@ -81,9 +81,13 @@ async def test_contents_with_meta_of_their_own_keep_it() -> None:
     assert (await listed(app))[0]["_meta"] == {"ui": {"prefersBorder": True}}
 
 
-@pytest.mark.parametrize("value", ["<p>Hello</p>", {"a": 1}, b"\xff", ""], ids=["part", "data", "bytes", "empty"])
+@pytest.mark.parametrize(
+    "value",
+    ["<p>Hello</p>", {"a": 1}, b"\xff", "", "<!---->" * 1000],
+    ids=["part", "data", "bytes", "empty", "comments"],
+)
 async def test_what_is_no_document_is_an_error(value: Any) -> None:
-    """X-APP-4: a host would show nothing."""
+    """X-APP-4: a host would show nothing. Comments before it take no time that grows exponentially."""
     app = MCPApp()
     app.view(URI, name="view")(lambda: value)
     error = await error_of(app)
@@ -258,6 +262,16 @@ async def test_a_function_of_a_template_that_returns_no_values(tmp_path: Path) -
         ({"html": HTML, "assets": "served"}, TypeError, 'assets="served" is for folder='),
         ({"folder": "dist", "assets": "served"}, ValueError, "needs base_url="),
         ({"folder": "dist", "assets": "served", "base_url": "cdn/app"}, ValueError, "needs base_url="),
+        (
+            {"folder": "dist", "assets": "served", "base_url": "https://ada:key@cdn.example.com/"},
+            ValueError,
+            "needs base_url=",
+        ),
+        (
+            {"folder": "dist", "assets": "served", "base_url": "https://a.com; script-src */"},
+            ValueError,
+            "needs base_url=",
+        ),
         ({"folder": "dist", "assets": "linked"}, ValueError, "assets is 'inline' or 'served', not 'linked'"),
         ({"folder": "dist", "base_url": "https://a.com"}, TypeError, 'base_url= is for assets="served"'),
         ({"folder": "dist", "entry": "../index.html"}, ValueError, "entry is an HTML file in the folder"),

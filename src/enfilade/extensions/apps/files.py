@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-_DOCTYPE: Final = re.compile(r"\ufeff?\s*(?:<!--.*?-->\s*)*<!doctype\s+html", re.IGNORECASE | re.DOTALL)
+#: Each comment is atomic: one that may also end at a later `-->` is tried in exponentially many ways.
+_DOCTYPE: Final = re.compile(r"\ufeff?\s*(?:(?><!--.*?-->)\s*)*<!doctype\s+html", re.IGNORECASE | re.DOTALL)
 _TICK: Final = 2_000_000_000  # nanoseconds; the times of FAT have two seconds
 
 

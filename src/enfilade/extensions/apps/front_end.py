@@ -11,7 +11,7 @@ from __future__ import annotations
 import posixpath
 import re
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from enfilade.extensions.apps.assets import Source
 from enfilade.extensions.apps.files import DocumentError
@@ -47,6 +47,7 @@ _SOURCE_MAP: Final = re.compile(
 _SCRIPT_END: Final = re.compile(r"<(?=/script|!--)", re.IGNORECASE)
 _STYLE_END: Final = re.compile(r"</(?=style)", re.IGNORECASE)
 _DEEPEST: Final = 16  # style sheets that import each other
+_IN_PATHS: Final = "/@!$&*+,;=:"  # stand for themselves in a path, beside letters and digits (RFC 3986 §3.3)
 
 
 def inlined(source: Source) -> str:
@@ -269,7 +270,7 @@ class _Serving(_Rewriting):
         tail = (f"?{address.query}" if address.query else "") + (
             f"#{address.fragment}" if address.fragment else ""
         )
-        return f"{self._base_url}{path}{tail}"
+        return f"{self._base_url}{quote(path, safe=_IN_PATHS)}{tail}"
 
     def styled(self, css: str) -> str:
         def url(match: re.Match[str]) -> str:

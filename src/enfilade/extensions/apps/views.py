@@ -45,7 +45,7 @@ from enfilade.primitives.schema.signature import read_signature
 from enfilade.primitives.values.media import MAX_SIZE
 from enfilade.primitives.values.results import read_result
 from enfilade.serving.context import Context
-from enfilade.wire.apps import VIEW_TYPE
+from enfilade.wire.apps import ORIGIN, VIEW_TYPE
 from enfilade.wire.content import ResourceContents
 from enfilade.wire.resources import ReadResourceResult
 
@@ -282,7 +282,8 @@ def _base_url(label: str, folder: object, assets: str, base_url: str | None) -> 
     if folder is None:
         raise TypeError(f'{label}: assets="served" is for folder=')
     address = urlsplit(base_url or "")
-    if address.scheme not in ("http", "https") or not address.netloc or address.query or address.fragment:
+    is_origin = ORIGIN.fullmatch(f"{address.scheme}://{address.netloc}")  # it becomes part of a policy
+    if not is_origin or address.scheme not in ("http", "https") or address.query or address.fragment:
         raise ValueError(
             f'{label}: assets="served" needs base_url=, where they are served: "https://cdn.example.com/app/"'
         )
