@@ -121,6 +121,11 @@ def test_where_it_begins_and_ends(data: bytes) -> None:
         ("a: [" + "[" * 40 + "]" * 41, "line 2: more than 32 levels"),
         ("a: " + "[" * 60_000, "line 2: more than 32 levels"),
         ("a: {" * 40, "more than 32 levels"),
+        (
+            f"a: &a {'[' * 16}{']' * 16}\nb: {'[' * 15}*a{']' * 15}\nc: {'[' * 16}*a{']' * 16}",
+            "line 4: more than",
+        ),
+        ("a0: &a0 []\n" + "\n".join(f"a{n}: &a{n} [[*a{n - 1}]]" for n in range(1, 100)), "more than 32 levels"),
         ("%YAML 3.0", "no YAML"),
     ],
 )

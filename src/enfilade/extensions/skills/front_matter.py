@@ -5,8 +5,8 @@ Hosts compare the front matter of an entry with that of the file (X-SKILL-3), wh
 of YAML 1.2: a date or `yes` is text there. PyYAML resolves scalars by YAML 1.1, so only its parser is used, and
 its events become values here. JSON is YAML, so what is written needs no library.
 
-Easy to get wrong: small files that become large values. An alias counts as much as what it stands for, and
-depth is bounded. The parser gives one event after the other, so nothing is read beyond a bound.
+Easy to get wrong: small files that become large or deep values. An alias counts as much as what it stands for,
+and is as deep. The parser gives one event after the other, so nothing is read beyond a bound.
 """
 
 from __future__ import annotations
@@ -119,15 +119,17 @@ class _Open:
 
     Attributes:
         weight: that of all that is in it.
+        height: collections within each other, itself included.
         key: the key whose value comes next, in a mapping.
     """
 
-    __slots__ = ("anchor", "key", "value", "weight")
+    __slots__ = ("anchor", "height", "key", "value", "weight")
 
     def __init__(self, value: dict[str, Any] | list[Any], anchor: str | None) -> None:
         self.value = value
         self.anchor = anchor
         self.weight = 1
+        self.height = 1
         self.key: str | None = None
 
 
@@ -141,7 +143,7 @@ class _Values:
     def __init__(self) -> None:
         self.result: Any = None
         self._open: list[_Open] = []
-        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._anchors: dict[str, tuple[Any, int, int]] = {}  # with weights and heights
         self._weight = 0
         self._documents = 0
 
@@ -158,7 +160,7 @@ class _Values:
             self._begin(event, line)
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             ended = self._open.pop()
-            self._add(ended.value, ended.weight, ended.anchor, line)
+            self._add(ended.value, ended.weight, ended.height, ended.anchor)
         elif isinstance(event, yaml.AliasEvent):
             self._alias(event, line)
         elif isinstance(event, yaml.DocumentStartEvent):
@@ -170,8 +172,7 @@ class _Values:
         self._refuse_key(line)
         if event.tag not in (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
             raise FrontMatterError(f"line {line}: the tag {event.tag!r} has no meaning in JSON; leave it out")
-        if len(self._open) == _DEEPEST:
-            raise FrontMatterError(f"line {line}: more than {_DEEPEST} levels; make it flatter")
+        self._check_levels(1, line)
         self._open.append(_Open({} if isinstance(event, yaml.MappingStartEvent) else [], event.anchor))
         self._count(1, line)
 
@@ -179,9 +180,10 @@ class _Values:
         self._refuse_key(line)
         if event.anchor not in self._anchors:
             raise FrontMatterError(f"line {line}: *{event.anchor} stands for nothing that has ended before")
-        value, weight = self._anchors[event.anchor]
+        value, weight, height = self._anchors[event.anchor]
         self._count(weight, line)
-        self._add(value, weight, None, line)
+        self._check_levels(height, line)
+        self._add(value, weight, height, None)
 
     def _scalar(self, event: Any, line: int) -> None:
         self._count(1 + len(event.value), line)
@@ -190,16 +192,17 @@ class _Values:
                 raise FrontMatterError(f"line {line}: {event.value!r} is there twice; leave one of them out")
             self._open[-1].key = event.value
             return
-        self._add(_scalar_value(event, line), 1 + len(event.value), event.anchor, line)
+        self._add(_scalar_value(event, line), 1 + len(event.value), 0, event.anchor)
 
-    def _add(self, value: Any, weight: int, anchor: str | None, line: int) -> None:
+    def _add(self, value: Any, weight: int, height: int, anchor: str | None) -> None:
         if anchor is not None:
-            self._anchors[anchor] = value, weight
+            self._anchors[anchor] = value, weight, height
         if not self._open:
             self.result = value
             return
         parent = self._open[-1]
         parent.weight += weight
+        parent.height = max(parent.height, 1 + height)
         if isinstance(parent.value, list):
             parent.value.append(value)
         elif parent.key is not None:
@@ -208,6 +211,10 @@ class _Values:
     def _refuse_key(self, line: int) -> None:
         if self._open and isinstance(self._open[-1].value, dict) and self._open[-1].key is None:
             raise FrontMatterError(f"line {line}: a key is a text in JSON, no collection and no alias")
+
+    def _check_levels(self, more: int, line: int) -> None:
+        if len(self._open) + more > _DEEPEST:
+            raise FrontMatterError(f"line {line}: more than {_DEEPEST} levels; make it flatter")
 
     def _count(self, weight: int, line: int) -> None:
         self._weight += weight
