@@ -71,6 +71,11 @@ def test_keys_are_texts() -> None:
     assert read("1: a\ntrue: b\n'c d': e\n<<: f") == {"1": "a", "true": "b", "c d": "e", "<<": "f"}
 
 
+def test_a_surrogate_pair_is_one_character() -> None:
+    """Parsers in JavaScript, which hosts have, read both escapes as one."""
+    assert read(r'"\ud83d\ude00": "a\ud83d\ude00é😀"') == {"😀": "a😀é😀"}
+
+
 def test_aliases_are_written_out() -> None:
     """X-SKILL-3."""
     assert read("a: &x [1, &y {b: c}]\nd: *x\ne: *y") == {
@@ -127,6 +132,10 @@ def test_where_it_begins_and_ends(data: bytes) -> None:
         ),
         ("a0: &a0 []\n" + "\n".join(f"a{n}: &a{n} [[*a{n - 1}]]" for n in range(1, 100)), "more than 32 levels"),
         ("%YAML 3.0", "no YAML"),
+        (r'a: "\ud800"', "line 2: it has half a surrogate pair"),
+        (r'"\ude00\ud83d": a', "line 2: it has half a surrogate pair"),
+        (r'a: "\U00110000"', "an escape in it stands for no character"),
+        (r'a: "\UFFFFFFFF"', "an escape in it stands for no character"),
     ],
 )
 def test_what_has_no_form_in_json_is_refused(written: str, message: str) -> None:

@@ -87,7 +87,9 @@ def _parsed(text: str) -> Any:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             values.take(event)
-    except yaml.YAMLError as error:
+    except FrontMatterError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the parser takes any number as a character
         raise FrontMatterError(_described(error)) from None
     return values.result
 
@@ -108,7 +110,11 @@ def check_parser() -> None:
 
 def _described(error: Any) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+    problem = (
+        getattr(error, "problem", None)
+        or getattr(error, "reason", None)
+        or "an escape in it stands for no character"
+    )
     line = "" if mark is None else f"line {mark.line + 2}: "
     advice = "; put a text that has a colon or # into quotes" if "mapping values" in problem else ""
     return f"{line}its front matter is no YAML: {problem}{advice}"
@@ -186,6 +192,7 @@ class _Values:
         self._add(value, weight, height, None)
 
     def _scalar(self, event: Any, line: int) -> None:
+        event.value = _whole(event.value, line)
         self._count(1 + len(event.value), line)
         if self._open and isinstance(self._open[-1].value, dict) and self._open[-1].key is None:
             if event.value in self._open[-1].value:
@@ -220,6 +227,16 @@ class _Values:
         self._weight += weight
         if self._weight > _MOST:
             raise FrontMatterError(f"line {line}: its front matter has too much in it, with its aliases")
+
+
+def _whole(text: str, line: int) -> str:
+    """Return a text with one character for each surrogate pair, as parsers in JavaScript read its escapes."""
+    try:
+        return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        raise FrontMatterError(
+            f"line {line}: it has half a surrogate pair, which UTF-8 cannot hold; write the character itself"
+        ) from None
 
 
 def _scalar_value(event: Any, line: int) -> str | int | float | bool | None:
