@@ -1,7 +1,6 @@
 """B5, B12: a resource server inside of FastAPI and Starlette, and hosts that say themselves who calls."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from enfilade.auth import Principal, ResourceServer
 from enfilade.testing import Issuer
 from enfilade.transports.asgi import authenticated_user
 from support.harness import Serving
+from support.hosts import HOST_NAMES, HOSTS, MakeHost
 from support.http_client.connection import Http
 from support.http_client.plain_http import fetch
 
@@ -37,63 +37,11 @@ def make(resource: str, *, auth: bool = True, **options: Any) -> MCPApp:
     return app
 
 
-def alone(resource: str) -> Any:
-    return make(resource)
-
-
-def fastapi_mount(resource: str) -> Any:
-    host = FastAPI()
-    host.mount("/mcp", make(resource))
-    return host
-
-
-def fastapi_prefix(resource: str) -> Any:
-    host = FastAPI()
-    host.mount("/tools", make(resource))
-    return host
-
-
-def fastapi_behind_a_proxy(resource: str) -> Any:
-    host = FastAPI(root_path="/api/v1")
-    host.mount("/tools", make(resource))
-    return host
-
-
-def fastapi_routes(resource: str) -> Any:
-    host, app = FastAPI(), make(resource)
-    host.router.routes += [app.host_route(), app.metadata_route()]
-    return host
-
-
-def starlette_nested(resource: str) -> Any:
-    return Starlette(routes=[Mount("/a", routes=[Mount("/b", app=make(resource))])])
-
-
-def at_the_root(resource: str) -> Any:
-    return make(resource, path="/")
-
-
-#: A host, the path of its endpoint as clients call it, and what a proxy before it strips.
-HOSTS: list[tuple[Callable[[str], Any], str, str]] = [
-    (alone, "/mcp", ""),
-    (alone, "/stripped/mcp", "/stripped"),
-    (fastapi_mount, "/mcp/", ""),
-    (fastapi_prefix, "/tools/mcp", ""),
-    (fastapi_prefix, "/stripped/tools/mcp", "/stripped"),
-    (fastapi_behind_a_proxy, "/api/v1/tools/mcp", "/api/v1"),
-    (fastapi_routes, "/mcp", ""),
-    (starlette_nested, "/a/b/mcp", ""),
-    (at_the_root, "/", ""),
-]
-
-
-@pytest.mark.parametrize(("host", "path", "stripped"), HOSTS, ids=[f"{h.__name__} {p}" for h, p, _ in HOSTS])
-def test_the_url_of_the_challenge_leads_to_the_document(
-    host: Callable[[str], Any], path: str, stripped: str
-) -> None:
+@pytest.mark.parametrize(("host", "path", "stripped"), HOSTS, ids=HOST_NAMES)
+def test_the_url_of_the_challenge_leads_to_the_document(host: MakeHost, path: str, stripped: str) -> None:
     """B5, R-602, X-AUTH-2: with the configured resource, and through a proxy that strips a prefix."""
     resource = f"https://mcp.example.com{path}"
-    with Serving(host(resource)) as server:
+    with Serving(host(lambda endpoint: make(resource, path=endpoint), "metadata_route")) as server:
         endpoint = Http(server.port, path.removeprefix(stripped))
         reply = endpoint.modern("tools/list")
         assert reply.status == 401

@@ -17,6 +17,7 @@ from enfilade.hosts import ServedHost, contained_app
 from enfilade.testing import Issuer
 from support.cluster.worker_processes import all_seen, script, written
 from support.harness import Serving
+from support.hosts import HOST_NAMES, HOSTS, MakeHost
 from support.http_client.plain_http import fetch
 from support.publishing.schemas import CARD, complaints
 
@@ -250,65 +251,10 @@ def test_under_the_commands_own_server_all_workers_send_the_same(tmp_path: Any) 
 
 
 # -- hosts ------------------------------------------------------------------------------------------------------
-def alone(path: str) -> Any:
-    return make(path)
-
-
-def at_the_root(path: str) -> Any:
-    return make(path, endpoint="/")
-
-
-def with_a_slash(path: str) -> Any:
-    return make(path, endpoint="/tools/mcp/")
-
-
-def fastapi_mount(path: str) -> Any:
-    host = FastAPI()
-    host.mount("/mcp", make(path))
-    return host
-
-
-def fastapi_prefix(path: str) -> Any:
-    host = FastAPI()
-    host.mount("/tools", make(path))
-    return host
-
-
-def fastapi_behind_a_proxy(path: str) -> Any:
-    host = FastAPI(root_path="/api/v1")
-    host.mount("/tools", make(path))
-    return host
-
-
-def fastapi_routes(path: str) -> Any:
-    host, app = FastAPI(), make(path)
-    host.router.routes += [app.host_route(), app.server_card_route()]
-    return host
-
-
-def starlette_nested(path: str) -> Any:
-    return Starlette(routes=[Mount("/a", routes=[Mount("/b", app=make(path))])])
-
-
-#: A host, the path of its endpoint as clients call it, and what a proxy before it strips.
-HOSTS: list[tuple[Callable[[str], Any], str, str]] = [
-    (alone, "/mcp", ""),
-    (alone, "/stripped/mcp", "/stripped"),
-    (at_the_root, "/", ""),
-    (with_a_slash, "/tools/mcp/", ""),
-    (fastapi_mount, "/mcp/", ""),
-    (fastapi_prefix, "/tools/mcp", ""),
-    (fastapi_prefix, "/stripped/tools/mcp", "/stripped"),
-    (fastapi_behind_a_proxy, "/api/v1/tools/mcp", "/api/v1"),
-    (fastapi_routes, "/mcp", ""),
-    (starlette_nested, "/a/b/mcp", ""),
-]
-
-
-@pytest.mark.parametrize(("host", "path", "stripped"), HOSTS, ids=[f"{h.__name__} {p}" for h, p, _ in HOSTS])
-def test_the_url_of_the_catalog_leads_to_the_card(host: Callable[[str], Any], path: str, stripped: str) -> None:
+@pytest.mark.parametrize(("host", "path", "stripped"), HOSTS, ids=HOST_NAMES)
+def test_the_url_of_the_catalog_leads_to_the_card(host: MakeHost, path: str, stripped: str) -> None:
     """X-CARD-3, X-CARD-4: in hosts, below a mount, and through a proxy that strips a prefix."""
-    with Serving(host(path)) as server:
+    with Serving(host(lambda endpoint: make(path, endpoint=endpoint), "server_card_route")) as server:
         below = path.removeprefix(stripped).rstrip("/").removesuffix("/mcp")
         places = [CATALOG, f"{below}{CATALOG}", f"{path.removeprefix(stripped).rstrip('/')}{CATALOG}"]
         (body, *_) = [reply.body for at in places if (reply := fetch(server.port, "GET", at)).status == 200]

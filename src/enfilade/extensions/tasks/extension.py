@@ -92,8 +92,9 @@ class TasksExtension(Extension):
         self.runner = TaskRunner(self.ledger, lambda: app.dispatcher, app.changes, self._options, timings)
         access = TaskAccess(self.ledger, self.runner)
         StatelessMethods(access, poll_interval).add_to(self)
-        page_size = lambda: app.settings.page_size or 100  # noqa: E731
-        SessionMethods(access, poll_interval, page_size, lambda: app.caller_state.seal).add_to(self)
+        SessionMethods(
+            access, poll_interval, lambda: app.settings.page_size or 100, lambda: app.caller_state.seal
+        ).add_to(self)
 
     def declare(self, request: Request, capabilities: ServerCapabilities) -> None:
         """Declare the dialect of the client's revision (X-TASK-1, R-370)."""
