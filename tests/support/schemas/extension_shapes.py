@@ -65,6 +65,16 @@ def check_method(method: str) -> None:
     assert method in _OF_EXTENSIONS or (slash and area not in _PROTOCOL), "no client may send this method"
 
 
+def without_task_ids(acknowledgement: dict[str, Any]) -> dict[str, Any]:
+    """Check the member that tasks add to what is listened to, and return the notification without it (X-TASK)."""
+    params = acknowledgement["params"]
+    topics = dict(params["notifications"])
+    ids = topics.pop("taskIds", [])
+    assert isinstance(ids, list), "taskIds is no array"
+    assert all(isinstance(id, str) for id in ids), "taskIds are strings"
+    return {**acknowledgement, "params": {**params, "notifications": topics}}
+
+
 def check_notification(method: str, params: Any) -> None:
     """Check a notification of an extension."""
     is_named = method == "notifications/tasks" or method.count("/") > 1

@@ -21,6 +21,7 @@ from support.schemas.extension_shapes import (
     check_notification,
     check_skill_result,
     check_task_result,
+    without_task_ids,
 )
 
 _ERRORS = {
@@ -122,6 +123,8 @@ def _check_sent(revision: str, message: dict[str, Any]) -> None:
         check_notification(method, params)
         _check_meta(revision, params or {})
         return
+    if method == "notifications/subscriptions/acknowledged":
+        message = without_task_ids(message)
     _check_schema(revision, name, message)
     surface = official.SERVER_REQUESTS if "id" in message else official.SERVER_NOTIFICATIONS
     if method == "notifications/tasks/status":
