@@ -95,7 +95,7 @@ def test_names_and_modules() -> None:
         ("from enfilade.auth import get_access_token", r"ctx\.principal says who calls"),
         ("from enfilade.auth import GitHubProvider", r"is not there yet; ResourceServer\(url"),
         ("from enfilade.auth import AuthMiddleware", r"nothing is to be put around the app"),
-        ("from enfilade.auth.providers.jwt import JWTVerifier", r"MCPApp\(auth=ResourceServer\("),
+        ("from enfilade.auth.oauth_providers.jwt import JWTVerifier", r"MCPApp\(auth=ResourceServer\("),
         ("from enfilade import ResourceServer", r"it is in enfilade\.auth"),
     ],
     ids=lambda value: value if value.startswith("from") else "",

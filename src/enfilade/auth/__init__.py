@@ -1,4 +1,4 @@
-"""Who is calling: the endpoint as a resource server of OAuth 2.1. Needs the extra `enfilade[auth]`.
+"""Who is calling, and tokens by which tools act for them. Needs the extra `enfilade[auth]`.
 
 Names are loaded at their first use: an app that has no `auth=` loads nothing of this.
 """
@@ -14,6 +14,28 @@ if TYPE_CHECKING:
         ServerUnavailableError as ServerUnavailableError,
     )
     from enfilade.auth.introspection import Introspection as Introspection
+    from enfilade.auth.oauth_providers.presets import (
+        Asana as Asana,
+        Atlassian as Atlassian,
+        Discord as Discord,
+        Dropbox as Dropbox,
+        Figma as Figma,
+        GitHub as GitHub,
+        GitLab as GitLab,
+        Google as Google,
+        HubSpot as HubSpot,
+        Linear as Linear,
+        LinkedIn as LinkedIn,
+        Microsoft as Microsoft,
+        Notion as Notion,
+        Reddit as Reddit,
+        Slack as Slack,
+        Spotify as Spotify,
+        Twitch as Twitch,
+        X as X,
+        Zoom as Zoom,
+    )
+    from enfilade.auth.oauth_providers.provider import OAuth2 as OAuth2
     from enfilade.auth.resource_server import ResourceServer as ResourceServer
     from enfilade.auth.servers import AuthorizationServer as AuthorizationServer, TokenVerifier as TokenVerifier
     from enfilade.serving.principal import Principal as Principal
@@ -29,6 +51,14 @@ _LAZY_EXPORTS: Final = {
     "ServerUnavailableError": "enfilade.auth.errors",
     "TokenVerifier": "enfilade.auth.servers",
     "hash_key": "enfilade.auth.api_keys",
+    "OAuth2": "enfilade.auth.oauth_providers.provider",
+    **dict.fromkeys(
+        (
+            *("Asana", "Atlassian", "Discord", "Dropbox", "Figma", "GitHub", "GitLab", "Google", "HubSpot"),
+            *("Linear", "LinkedIn", "Microsoft", "Notion", "Reddit", "Slack", "Spotify", "Twitch", "X", "Zoom"),
+        ),
+        "enfilade.auth.oauth_providers.presets",
+    ),
 }
 
 if not TYPE_CHECKING:  # type checkers would accept every name

@@ -7,7 +7,7 @@ a URL that nobody configured; cookies are not kept; and a body is read no furthe
 import asyncio
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -50,17 +50,19 @@ class NoConnectionError(FetchError):
 
 @dataclass(frozen=True, slots=True)
 class JsonResponse:
-    """A response with status 200.
+    """A response with JSON.
 
     Args:
         value: what its JSON says.
         headers: its headers; names in any case.
         size: bytes of its body.
+        status: 200, or another one that was asked for.
     """
 
     value: Any
     headers: Mapping[str, str]
     size: int
+    status: int = 200
 
 
 class HttpClients:
@@ -150,11 +152,16 @@ async def post_form(
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
-async def request_json(client: httpx.AsyncClient, request: httpx.Request) -> JsonResponse:
+async def request_json(
+    client: httpx.AsyncClient, request: httpx.Request, statuses: Collection[int] = (200,)
+) -> JsonResponse:
     """Send a request and return the JSON of its response.
 
+    Args:
+        statuses: of the responses that are read.
+
     Raises:
-        FetchError: there is no response with status 200 and JSON within the limits.
+        FetchError: there is no response with one of these statuses and JSON within the limits.
         NoConnectionError: it was not sent, because no connection was free.
     """
     timeouts = dict(request.extensions.get("timeout") or {})
@@ -165,7 +172,7 @@ async def request_json(client: httpx.AsyncClient, request: httpx.Request) -> Jso
         async with asyncio.timeout(REQUEST_TIME):
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
-                body = await _read(response)
+                body = await _read(response, statuses)
             finally:
                 await response.aclose()
     except TimeoutError:
@@ -175,14 +182,14 @@ async def request_json(client: httpx.AsyncClient, request: httpx.Request) -> Jso
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
         raise FetchError(f"the request failed ({type(error).__name__})") from None
     try:
-        return JsonResponse(msgspec.json.decode(body), response.headers, len(body))
+        return JsonResponse(msgspec.json.decode(body), response.headers, len(body), response.status_code)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise FetchError("the response is no JSON", response.status_code) from None
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: httpx.Response, statuses: Collection[int]) -> bytes:
     status = response.status_code
-    if status != 200:
+    if status not in statuses:
         redirect = ", a redirect, which is not followed" if response.is_redirect else ""
         seconds = response.headers.get("Retry-After", "")
         retry_after = float(seconds) if _SECONDS.fullmatch(seconds) else None
