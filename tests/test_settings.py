@@ -216,7 +216,8 @@ MISTYPED: dict[str, tuple[Callable[..., object], dict[str, Any], str]] = {
     "nothing like it": (
         MCPApp,
         {"colour": 1},
-        "caching, auth, audit, audit_required, audit_arguments, metrics, metrics_path, metrics_port, "
+        "caching, public_url, tool_auth, auth_prompt, auth_timeout, auth, "
+        "audit, audit_required, audit_arguments, metrics, metrics_path, metrics_port, "
         "schema_refs, settings",
     ),
     "run": (

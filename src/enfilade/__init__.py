@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from enfilade.exceptions import (
         AnswerError as AnswerError,
         AskTimeoutError as AskTimeoutError,
+        AuthError as AuthError,
         CannotAskError as CannotAskError,
         ClientRefusedError as ClientRefusedError,
         EnfiladeError as EnfiladeError,
@@ -126,7 +127,7 @@ _LAZY_EXPORTS = _lazy_exports(
         "enfilade.app": "MCPApp",
         "enfilade.client.connect": "connect",
         "enfilade.exceptions": (
-            "AnswerError AskTimeoutError CannotAskError ClientRefusedError EnfiladeError LoadError "
+            "AnswerError AskTimeoutError AuthError CannotAskError ClientRefusedError EnfiladeError LoadError "
             "MissingCapabilityError MissingSecretError NotAccepted PromptError ResourceError ResourceNotFound "
             "SettingsError StateError StoreError ToolError ToolTimeoutError"
         ),

@@ -48,7 +48,10 @@ if TYPE_CHECKING:
 
     from enfilade import assembly as _assembly, setting_sources as _sources, timings as _timings
     from enfilade.auth.authenticator import ResourceAuthenticator
+    from enfilade.auth.oauth_providers.provider import OAuth2
     from enfilade.auth.resource_server import ResourceServer
+    from enfilade.auth.tool_auth.clients import StaticToken
+    from enfilade.auth.tool_auth.service import ToolAuthorization
     from enfilade.launch import Host, Launched
     from enfilade.primitives.metadata import Caching, DumpableModel
     from enfilade.primitives.options import LimitPer, OnLimit, OnOverflow
@@ -153,6 +156,13 @@ class MCPApp(Registration):
         secrets: where tools get their secrets: a mapping, or `def` or `async def` of a name and the client
             (a `Peer`). By default the environment, and then `.env`.
         caching: hints for clients, by list method: `{"tools/list": Caching(ttl=60, scope="public")}`.
+        public_url: URL by which clients reach the endpoint, or what is before its path; with `auth=` it is that
+            of the resource.
+        tool_auth: providers at which tools act for their callers (`requires_auth=`), with the credentials of this
+            server there: `[GitHub.client(id="…", secret="…")]`, or `StaticToken("github", env="…")`.
+        auth_prompt: how clients are asked for consent: by a question (`ask`), or for 2025-11-25 by an error that
+            holds the page (`error`).
+        auth_timeout: seconds that a call waits for a user's consent.
         auth: who may call over HTTP: a `ResourceServer` of `enfilade.auth`. None lets everybody in, or leaves it
             to a host's authentication.
         audit: who did what when, with which arguments, and how it ended: the path of a file of JSON lines, or
@@ -208,6 +218,10 @@ class MCPApp(Registration):
         on_overflow: OnOverflow | None = None,
         secrets: Mapping[str, str] | Lookup | None = None,
         caching: Mapping[str, Caching] | None = None,
+        public_url: str | None = None,
+        tool_auth: Iterable[OAuth2 | StaticToken] = (),
+        auth_prompt: Literal["ask", "error"] | None = None,
+        auth_timeout: float | None = None,
         auth: ResourceServer | None = None,
         audit: str | os.PathLike[str] | Callable[[dict[str, Any]], object] | None = None,
         audit_required: bool = False,
@@ -240,6 +254,9 @@ class MCPApp(Registration):
             "metrics_port": metrics_port,
             "registry_name": registry_name,
             "repository": repository,
+            "public_url": public_url,
+            "auth_prompt": auth_prompt,
+            "auth_timeout": auth_timeout,
         }
         self.settings = _sources.load(code_settings, settings)
         name_main_module(sys._getframe(1))
@@ -264,6 +281,8 @@ class MCPApp(Registration):
         self._route_server: _serve_routes.RouteServer | None = None
         self._lifespan = Lifespan(lifespan, self)
         self._auth = None if auth is None else _assembly.check_auth(auth)
+        self._tool_auth_given = () if tool_auth == () else _assembly.check_tool_auth(tool_auth)
+        self._tool_auth: ToolAuthorization | None = None
         self._seal = Seal([part.get_secret_value() for part in self.settings.secret])
         self._store: Store | None = None if store is None or isinstance(store, str) else store
         self._event_store = event_store
@@ -479,6 +498,7 @@ class MCPApp(Registration):
                     self._limiter_of_calls,
                     lambda: self._whole_results,
                     lambda: self._kept_outcomes,
+                    lambda: self.tool_authorization.authorizer,
                 ),
             )
             if self.settings.max_result and self.settings.on_overflow == "link":
@@ -501,6 +521,30 @@ class MCPApp(Registration):
         if self._state is None:
             self._state = _records.StateStore(self.name, lambda: self.store, self._seal)
         return self._state
+
+    @property
+    def needs_tool_auth(self) -> bool:
+        """Whether tools act for their callers at other services."""
+        return bool(self._tool_auth_given) or any(tool.auth for tool in self.tools)
+
+    @property
+    def tool_authorization(self) -> ToolAuthorization:
+        """What gives tools tokens of other services, built on first use.
+
+        Raises:
+            ModuleNotFoundError: `enfilade[auth]` is not installed.
+        """
+        if self._tool_auth is None:
+            self._tool_auth = _assembly.build_tool_auth(
+                self,
+                self.title or self.name,
+                self._tool_auth_given,
+                self.settings,
+                self.caller_state,
+                self._auth,
+                self._dotenv,
+            )
+        return self._tool_auth
 
     def add_observer(self, observer: Observer) -> None:
         """Let an observer see each request: `begin` before its handler, `end` with its outcome.
@@ -591,6 +635,8 @@ class MCPApp(Registration):
                 await self._dispatcher.stop_notified()
             await self._lifespan.stop()
         finally:
+            if self._tool_auth is not None:
+                await self._tool_auth.aclose()
             if self._outcomes is not None:
                 await self._outcomes.close()
             if self._endpoint is not None:
@@ -788,6 +834,8 @@ class MCPApp(Registration):
             if (document := self._document_at(exchange, inner)) is not None:
                 await _publishing.serve_document(exchange, document)
                 return
+            if inner.startswith("/auth/") and await self._serve_authorization(exchange, inner):
+                return
             if self._routes is not None and (match := self._routes.match(inner, exchange.method)) is not None:
                 if self._lifespan.belongs_here() or await self._started_late(exchange):
                     await self._served_routes.serve(_serve_routes.exchange_of(exchange), match, inner)
@@ -803,6 +851,21 @@ class MCPApp(Registration):
                 told = parts if authenticator is None else {**parts, "authorization": authenticator.problem}
             headers = _other_paths.origin_headers(policy, exchange)
             await _other_paths.serve_probe(exchange, unready, headers, told)
+
+    async def _serve_authorization(self, exchange: AsgiExchange, path: str) -> bool:
+        """Answer a request for a page of tool authorization; return False if the path is none of these."""
+        if self._tool_auth is None and not self.needs_tool_auth:
+            return False
+        pages = self.tool_authorization.pages
+        if not pages.is_at(path):
+            return False
+        host = next((value for name, value in exchange.headers if name == b"host"), None)
+        refusal = _assembly.host_origin_policy(self.settings).verdict(host, None)  # why no Origin, pages.py says
+        if refusal is not None:
+            await _other_paths.refuse(exchange, refusal)
+        elif self._lifespan.belongs_here() or await self._started_late(exchange):
+            await pages.serve(exchange, path)
+        return True
 
     def _document_at(self, exchange: AsgiExchange, path: str) -> _publishing.Document | None:
         """Return the server card or the catalog at a path, unless a route of the author has exactly this path."""
@@ -1066,6 +1129,9 @@ class MCPApp(Registration):
                 log.warning("auth= is for HTTP: over stdio the client is a user of this machine, without a token")
         else:
             _assembly.warn_of_open_secrets(self, self.settings)
+        if self.needs_tool_auth:
+            is_memory = self._store is None and self.settings.store.startswith("memory:")
+            self.tool_authorization.check_start(is_memory=is_memory)
         if self._store is None:
             _assembly.opened(self.settings, starting=True)  # what is wrong with it is said before anybody calls
         gc_pause.pause()

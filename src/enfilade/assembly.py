@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from msgspec import UNSET
@@ -39,10 +39,14 @@ from enfilade.wire.lifecycle import (
 
 if TYPE_CHECKING:
     from enfilade.auth.authenticator import ResourceAuthenticator
+    from enfilade.auth.oauth_providers.provider import OAuth2
     from enfilade.auth.resource_server import ResourceServer
+    from enfilade.auth.tool_auth.clients import StaticToken
+    from enfilade.auth.tool_auth.service import ToolAuthorization
     from enfilade.primitives.limits.result_budget import ResultBudget
     from enfilade.primitives.metadata import Caching
     from enfilade.serving.callers.state_records import StateStore
+    from enfilade.serving.callers.tool_auth import ToolAuthorizer
     from enfilade.serving.dispatcher import Dispatcher, Handshake, MethodHandler, Middleware
     from enfilade.serving.execution import HandlerRunner
     from enfilade.serving.extensions.contract import Extensions
@@ -155,7 +159,7 @@ def build_dispatcher(
     prompts = Prompts(registered.prompts, handlers, lists)
     completions = Completions(registered.prompts, registered.templates, handlers, access)
     lists_of = tools.definitions, resources.definitions, prompts.definitions
-    server = ServerAccess(dispatcher, registered.tools.get, *lists_of, state)
+    server = ServerAccess(dispatcher, registered.tools.get, *lists_of, state, governing.tool_auth)
     topics = {member: topic for extension in extensions for member, topic in extension.topics.items()}
     subscriptions = Subscriptions(registered.changes, capabilities, access, topics)
     around = governing.limiter().around if governing.limits_app else None
@@ -398,6 +402,7 @@ def governing_of(
     limiter: Callable[[], Limiter],
     results: Callable[[], StoredResults],
     outcomes: Callable[[], KeptOutcomes],
+    tool_auth: Callable[[], ToolAuthorizer],
 ) -> Governing:
     """Return what keeps calls and results within limits, those of all tools as the settings say.
 
@@ -406,6 +411,7 @@ def governing_of(
         limiter: makes what runs calls within limits.
         results: makes what keeps whole results.
         outcomes: makes what gives calls the outcomes of earlier ones.
+        tool_auth: makes what gives tools tokens of other services.
     """
     from enfilade.serving.tools import Governing
 
@@ -420,6 +426,7 @@ def governing_of(
         limiter=limiter,
         sizes=cache(sizes),
         outcomes=outcomes,
+        tool_auth=tool_auth,
         limits_app=has_app_limits(settings),
         budget=budget,
     )
@@ -533,6 +540,59 @@ def check_auth(auth: object) -> ResourceServer:
     raise TypeError(f"{usage}, not a {kind}" if "goes" not in usage else usage)
 
 
+def check_tool_auth(tool_auth: object) -> tuple[OAuth2 | StaticToken, ...]:
+    """Return what was given as `tool_auth=`.
+
+    Raises:
+        TypeError, ValueError: these are no providers; the text says what to write.
+        ModuleNotFoundError: `enfilade[auth]` is not installed.
+    """
+    from enfilade.auth.tool_auth.clients import read_tool_auth
+
+    return read_tool_auth(tool_auth)
+
+
+def build_tool_auth(
+    app: Registration,
+    title: str,
+    providers: tuple[OAuth2 | StaticToken, ...],
+    settings: Settings,
+    state: StateStore,
+    auth: ResourceServer | None,
+    dotenv: Callable[[], Path | None],
+) -> ToolAuthorization:
+    """Return what gives tools tokens of other services.
+
+    Args:
+        app: has the tools.
+        title: of the server, for people.
+        providers: those that the code names.
+        state: has the store and the keys.
+        auth: who may call; the settings outrank it.
+        dotenv: returns the `.env` file, or None.
+
+    Raises:
+        SettingsError: a setting of authorization has a value that it cannot have.
+    """
+    from enfilade.auth.from_settings import configured
+    from enfilade.auth.tool_auth.service import ToolAuthorization
+    from enfilade.serving.channel import Peer
+    from enfilade.serving.secrets import Environment
+
+    in_force = configured(auth, settings) if has_auth(auth, settings) else None
+    environment, peer = Environment(dotenv), Peer(revision="")
+    return ToolAuthorization(
+        app.name,
+        title,
+        providers,
+        settings,
+        state,
+        in_force,
+        lambda: list(app.tools),
+        lambda name: environment(name, peer),
+    )
+
+
 def has_auth(auth: ResourceServer | None, settings: Settings) -> bool:
     """Whether callers over HTTP need credentials, as the code or a setting of authorization says.
 
@@ -543,9 +603,13 @@ def has_auth(auth: ResourceServer | None, settings: Settings) -> bool:
     )
 
 
+#: Settings whose names begin as those of authorization: of hosts that say who calls, and of tokens for tools.
+_OTHER_AUTH: Final = ("auth_certificate_header", "auth_prompt", "auth_timeout")
+
+
 def _is_of_auth(setting: str) -> bool:
-    """Whether a setting asks for authorization. A host that says who calls may read certificates by itself."""
-    return setting.startswith("auth_") and setting != "auth_certificate_header"
+    """Whether a setting asks for authorization."""
+    return setting.startswith("auth_") and setting not in _OTHER_AUTH
 
 
 def warn_of_other_path(authenticator: ResourceAuthenticator | None, settings: Settings) -> None:
@@ -580,7 +644,8 @@ def build_authenticator(
     from enfilade.auth.urls import normalized
 
     in_force = configured(auth, settings)
-    if settings.public_url and normalized(settings.public_url) != in_force.resource:
+    base = in_force.resource.removesuffix(settings.path.rstrip("/"))
+    if settings.public_url and normalized(settings.public_url) not in (in_force.resource, normalized(base)):
         raise SettingsError(
             f"Invalid settings: public_url: it is {settings.public_url!r}, but tokens are for "
             f"{in_force.resource!r}; leave it out, or give both the URL that clients call (auth_resource)",

@@ -8,6 +8,8 @@
   `ctx.tools.call` raises a `ToolError`.
 - Questions to the client raise at a handler: `AnswerError`, `NotAccepted`, `AskTimeoutError`, `CannotAskError`,
   `ClientRefusedError`, `MissingCapabilityError`.
+- A tool that acts for its caller raises `AuthError` where there is no token for the caller, and
+  `RejectedTokenError` for one that the service refuses (`ctx.auth.rejected()`).
 - A durable task raises `InterruptedTaskError` at its handler if a side effect was cut off in its middle.
 - Values that are kept for a caller (`ctx.state`) raise `StateError` where there is no caller to keep them for, or
   too much of it.
@@ -15,7 +17,7 @@
 - The client for tests (`enfilade.testing`) raises `ConnectError`, `ArgumentError`, `OutOfAnswersError` and
   `EndlessListError`.
 
-Those of the first four groups, except `RpcError`, are `EnfiladeError`s. Each is imported from its own module
+Those of the first six groups, except `RpcError`, are `EnfiladeError`s. Each is imported from its own module
 when it is first read.
 """
 
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
     )
     from enfilade.primitives.questions.question import NotAccepted as NotAccepted
     from enfilade.serving.callers.state_values import StateError as StateError
+    from enfilade.serving.callers.tool_auth import (
+        AuthError as AuthError,
+        RejectedTokenError as RejectedTokenError,
+    )
     from enfilade.serving.channel import (
         AskTimeoutError as AskTimeoutError,
         CannotAskError as CannotAskError,
@@ -71,6 +77,7 @@ _LAZY_EXPORTS = _lazy_exports(
         ),
         "enfilade.primitives.questions.question": "NotAccepted",
         "enfilade.serving.callers.state_values": "StateError",
+        "enfilade.serving.callers.tool_auth": "AuthError RejectedTokenError",
         "enfilade.serving.channel": (
             "AskTimeoutError CannotAskError ClientRefusedError InterruptedTaskError MissingCapabilityError"
         ),

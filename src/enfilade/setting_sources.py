@@ -13,6 +13,7 @@ parent directory with a `pyproject.toml`.
 
 import logging
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,8 @@ _FILE: Final = "_FILE"
 #: Most bytes of a file that has a secret.
 _LONGEST_FILE: Final = 64 * 1024
 _OF_AUTHORIZATION: Final = PREFIX + "AUTH_"
+#: The client of this server at a provider of tokens.
+_OF_PROVIDERS: Final = re.compile(f"{_OF_AUTHORIZATION}[A-Z][A-Z0-9_]*_CLIENT_(?:ID|SECRET)")
 #: Variables of this project's own tests and soak runs, which servers inherit from them.
 OF_THE_TESTS: Final = frozenset(
     PREFIX + name for name in ("FAULT_LOOPS", "MATRIX", "SCHEMAS", "SEED", "SOAK_SECONDS", "TOOLS")
@@ -189,6 +192,8 @@ def warn_of_unknown_variables() -> None:
         SettingsError: one of authorization is misspelled; to start without it would let everybody in.
     """
     for name, origin in _unknown_variables():
+        if _OF_PROVIDERS.fullmatch(name.upper()):  # of providers that tools name, whichever these are
+            continue
         if name.upper().startswith(_OF_AUTHORIZATION):
             known = ", ".join(PREFIX + each.upper() for each in fields() if each.startswith("auth_"))
             raise SettingsError(

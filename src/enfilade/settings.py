@@ -345,6 +345,16 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
             description="header in which a trusted proxy says the client's certificate, such as `Client-Cert`",
         ),
     ] = ""
+    auth_prompt: Annotated[
+        Literal["ask", "error"],
+        Meta(
+            description="how clients are asked for a user's consent: by a question (`ask`), or for 2025-11-25 by "
+            "an error that holds the page (`error`)"
+        ),
+    ] = "ask"
+    auth_timeout: Annotated[
+        float, Meta(ge=1, le=3600, description="seconds that a call waits for a user's consent")
+    ] = 300.0
     max_concurrency: Annotated[
         int, Meta(ge=0, description="calls of all workers at the same time; 0 for any number")
     ] = 0

@@ -107,7 +107,7 @@ NO_LIMITS = {
     *("secret", "store", "sessions", "json_response", "stream_grace", "resumable", "stream_retry"),
     *("auth_resource", "auth_servers", "auth_scopes", "auth_certificate_header", "stdio_scopes"),
     *("auth_scope_hierarchy", "auth_list_by_scope", "auth_leeway", "auth_jwks_stale", "auth_dpop"),
-    "auth_dpop_nonce",
+    *("auth_dpop_nonce", "auth_prompt"),
     *("metrics", "metrics_path", "metrics_port", "metrics_token"),
     *("log_config", "log_format", "otel", "limit_per", "on_limit", "on_overflow"),
     *("server_card", "public_url", "registry_name", "repository"),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from enfilade.auth.oauth_providers.provider import OAuth2 as OAuth2
     from enfilade.auth.resource_server import ResourceServer as ResourceServer
     from enfilade.auth.servers import AuthorizationServer as AuthorizationServer, TokenVerifier as TokenVerifier
+    from enfilade.auth.tool_auth.clients import StaticToken as StaticToken
     from enfilade.serving.principal import Principal as Principal
 
 #: The public names by module. Type checkers read the imports above; a test compares the two.
@@ -52,6 +53,7 @@ _LAZY_EXPORTS: Final = {
     "TokenVerifier": "enfilade.auth.servers",
     "hash_key": "enfilade.auth.api_keys",
     "OAuth2": "enfilade.auth.oauth_providers.provider",
+    "StaticToken": "enfilade.auth.tool_auth.clients",
     **dict.fromkeys(
         (
             *("Asana", "Atlassian", "Discord", "Dropbox", "Figma", "GitHub", "GitLab", "Google", "HubSpot"),

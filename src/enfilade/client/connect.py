@@ -94,6 +94,7 @@ async def connect(
     timeout: float | None = 30.0,
     headers: Mapping[str, str] | None = None,
     principal: Principal | str | None = None,
+    auth: Mapping[str, str] | None = None,
     path: str | None = None,
     http_auth: httpx2.Auth | None = None,
     **options: Any,
@@ -117,6 +118,8 @@ async def connect(
         headers: headers of each HTTP request; with them, an app is served over HTTP.
         principal: who calls, as if a host had authenticated them: `ctx.principal`; a text is its subject. The
             `auth=` of the app then asks for no token.
+        auth: tokens that tools get (`requires_auth=`), by the id of the provider, in place of those that users
+            consent to: `{"github": "token"}`. No provider is asked.
         path: the path of the endpoint in a host, if it cannot be found in its routes.
         http_auth: authorizes each HTTP request, such as an OAuth client of the official SDK.
         options: passed to `mcp.Client` unchanged; all but `mode`, which the era decides.
@@ -141,7 +144,7 @@ async def connect(
     _check_options(options)
     async with connect_with(
         target,
-        ConnectionOptions(headers, principal, path, http_auth),
+        ConnectionOptions(headers, principal, path, http_auth, auth=auth),
         era=era,
         transport=transport,
         script=lambda: Script(answers, sampling, roots),

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from enfilade.app import MCPApp
 from enfilade.hosts import apps_of
+from enfilade.serving.callers.tool_auth import TOKENS_KEY
 from enfilade.serving.principal import Principal
 from enfilade.startup import uvicorn_import
 from enfilade.transports.asgi import PRINCIPAL_KEY
@@ -28,10 +29,15 @@ import uvicorn  # noqa: E402 - without its command line, by the call above
 
 
 @asynccontextmanager
-async def served(target: Any, principal: Principal | None = None) -> AsyncIterator[str]:
+async def served(
+    target: Any, principal: Principal | None = None, tool_tokens: Mapping[str, str] | None = None
+) -> AsyncIterator[str]:
     """Serve an app, or a host that contains apps, on a free port, and yield the URL of its root.
 
-    The principal is who sends each request, as if a host had authenticated them.
+    Args:
+        target: the app or the host.
+        principal: who sends each request, as if a host had authenticated them.
+        tool_tokens: tokens that tools get, by provider.
     """
     async with AsyncExitStack() as stack:
         state: dict[str, Any] = {}
@@ -41,7 +47,9 @@ async def served(target: Any, principal: Principal | None = None) -> AsyncIterat
             apps = apps_of(target)
         for app in apps:  # a host does not run their lifespans; one that is running already is not run again
             await stack.enter_async_context(app.running())
-        server = _server(target if principal is None else _as_principal(target, principal))
+        stated = {PRINCIPAL_KEY: principal, TOKENS_KEY: tool_tokens}
+        stated = {key: value for key, value in stated.items() if value is not None}
+        server = _server(_with_state(target, stated) if stated else target)
         server.lifespan.state = state
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -71,12 +79,11 @@ def _server(asgi: Any) -> uvicorn.Server:
     return server
 
 
-def _as_principal(asgi: Any, principal: Principal) -> Callable[..., Any]:
-    async def authenticated(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        state = {**scope.get("state", {}), PRINCIPAL_KEY: principal}
-        await asgi({**scope, "state": state}, receive, send)
+def _with_state(asgi: Any, stated: Mapping[str, Any]) -> Callable[..., Any]:
+    async def with_state(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await asgi({**scope, "state": {**scope.get("state", {}), **stated}}, receive, send)
 
-    return authenticated
+    return with_state
 
 
 @asynccontextmanager

@@ -67,6 +67,7 @@ class ConnectionOptions:
         path: the path of the endpoint in a host; None to search its routes.
         http_auth: authorizes each HTTP request.
         lists_all: let the lists of an app in this process hide nothing, over memory.
+        auth: tokens that tools get, by the id of the provider, in place of those that users consent to.
     """
 
     headers: Mapping[str, str] | None = None
@@ -74,6 +75,7 @@ class ConnectionOptions:
     path: str | None = None
     http_auth: httpx2.Auth | None = None
     lists_all: bool = False
+    auth: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Check the types.
@@ -90,6 +92,11 @@ class ConnectionOptions:
         if not isinstance(self.principal, Principal | str | None):
             kind = type(self.principal).__name__
             raise TypeError(f"principal= takes a Principal, or a text for its subject, not {kind}")
+
+        auth: Any = self.auth
+        is_mapping = auth is None or isinstance(auth, Mapping)
+        if not is_mapping or not all(isinstance(word, str) for pair in (auth or {}).items() for word in pair):
+            raise TypeError('auth= takes tokens by provider, such as {"github": "token"}')
 
     @property
     def caller(self) -> Principal | None:
@@ -146,6 +153,8 @@ def choose_transport(
             f"principal= is for an MCPApp over memory or http; the users {subject} are known by its own "
             "authentication, to which headers= may speak"
         )
+    if options.auth is not None and (kind != _APP or chosen == "stdio"):
+        raise ValueError("auth= is for an MCPApp over memory or http: it replaces the providers of its tools")
     if options.path is not None and kind != _HOST:
         raise ValueError(f"path= is for a host that holds an MCPApp, not for {kind}")
     return chosen
@@ -210,7 +219,7 @@ async def opened(
         name, path = _in_this_process(target, options.path)
         refused = RefusedPost()
         async with (
-            served(target, options.caller) as root,
+            served(target, options.caller, options.auth) as root,
             _over_http(root + path, options, refused) as client_transport,
         ):
             yield OpenedServer(name, client_transport, refused=refused)
@@ -275,6 +284,7 @@ async def _over_memory(app: MCPApp, options: ConnectionOptions) -> AsyncIterator
             principal=options.caller,
             local_scopes=scopes,
             lists_all=options.lists_all,
+            tool_tokens=options.auth,
             transport="in_process",
         )
 

@@ -17,7 +17,7 @@ PAGE: Final = "docs/from-fastmcp.md"
 
 AUTH: Final = "MCPApp(auth=ResourceServer(...)) checks tokens, with ResourceServer from enfilade.auth"
 PRINCIPAL: Final = "ctx.principal says who calls: subject, issuer, client_id, scopes, claims and expires_at"
-TOOL_AUTH: Final = "tokens of other services are not there yet; a key is a secret: requires_secrets=[...]"
+TOOL_AUTH: Final = "tokens of other services: requires_auth=GitHub(scopes=[...]) on the tool, ctx.auth in it"
 SCOPES: Final = 'ask for scopes: requires_scopes=["notes:write"]; who calls is ctx.principal'
 OAUTH_PROXY: Final = (
     "an authorization server inside of the app is not there yet; ResourceServer(url, [issuer]) of enfilade.auth "
@@ -143,7 +143,7 @@ CONTEXT_ATTRIBUTES: Final[Mapping[str, str]] = {
     "session": "ctx.elicit, ctx.sample and ctx.roots ask the client; ctx.session_id is its id",
     "client_id": "ctx.principal.client_id, or ctx.peer.client_info for what the client says it is",
     **dict.fromkeys(("access_token", "token"), PRINCIPAL),
-    **dict.fromkeys(("get_auth_token", "get_auth_token_or_empty", "authorization"), TOOL_AUTH),
+    **dict.fromkeys(("get_auth_token", "get_access_token"), TOOL_AUTH),
     "call_tool": "await ctx.tools.call(name, arguments)",
     "list_tools": "ctx.tools.list()",
     "read_resource": "await ctx.resources.read(uri)",
@@ -201,10 +201,10 @@ _SETTINGS: Final = {
 }
 
 _UI: Final = 'the view of a tool is ui="ui://...", and app.add_view(uri, html=...) or @app.view(uri) offers it'
+_TOOLS_ALONE: Final = "tools alone have tokens of other services; call one: ctx.tools.call(...)"
 _ANY: Final = {
     "tags": _TAGS,
     "auth": SCOPES,
-    "requires_auth": TOOL_AUTH,
     "enabled": ENABLED,
     "version": _VERSIONS,
     "dependencies": "let a parameter depend on it: x: Annotated[T, Depends(fn)]",
@@ -227,17 +227,19 @@ OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "resource": _ANY
     | {
+        "requires_auth": _TOOLS_ALONE,
         "task": "tools alone run as tasks",
         "app": "a view is not a resource but a view: @app.view(uri, csp=..., permissions=...)",
         "security": "verbatim=[...] names the variables that may hold any path",
     },
     "view": _ANY
     | {
+        "requires_auth": _TOOLS_ALONE,
         "mime_type": "views always have the media type of MCP Apps",
         "app": "its members are options of their own: csp=, permissions=, domain=, prefers_border=",
         "size": "views have none: they change with their files",
     },
-    "prompt": {**_ANY, "task": "tools alone run as tasks"},
+    "prompt": {**_ANY, "requires_auth": _TOOLS_ALONE, "task": "tools alone run as tasks"},
     "result": {
         "data": "it is structured_content=..., and its JSON is the text as well",
         "text": "it is content=...",

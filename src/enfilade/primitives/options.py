@@ -141,6 +141,9 @@ class ToolOptions(Options, LimitOptions, BudgetOptions, OutcomeOptions, TaskOpti
     """False to send no structured content, True to insist on an output schema."""
     requires_secrets: Iterable[str]
     """Names of the secrets that `ctx.secret` gives it."""
+    requires_auth: object
+    """Tokens of its caller at other services, which `ctx.auth` gives it: `GitHub(scopes=["repo"])` of
+    `enfilade.auth`, or a list of such."""
     timeout: float | None
     """Seconds that a call of it may take; None for no limit of its own."""
     middleware: Iterable[Callable[..., Any]]

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     import logging
 
     from enfilade.primitives import access as _access, other_frameworks as _other_frameworks
-    from enfilade.primitives.access import Access, Visible
+    from enfilade.primitives.access import Access, AuthRequirement, Visible
     from enfilade.primitives.limits import outcome_policy as _outcome_policy
     from enfilade.primitives.limits.call_limits import CallLimits
     from enfilade.primitives.limits.outcome_policy import OutcomePolicy
@@ -88,7 +88,8 @@ class Tool(Handler, frozen=True, eq=False):
         secrets: the names of the secrets that it can read.
         timeout: seconds that a call may take; None for no limit of its own.
         middleware: around its calls, outermost first.
-        is_plain: whether it has neither secrets, nor limits, nor middleware, and all its calls run.
+        auth: the tokens of other services that it needs.
+        is_plain: whether it has neither secrets, nor tokens, nor limits, nor middleware, and all its calls run.
         is_direct: whether it is plain, and its function a coroutine function without dependencies.
         access: who may see and call it; None for everybody.
         limits: how many calls of it there may be; None for any number.
@@ -110,6 +111,7 @@ class Tool(Handler, frozen=True, eq=False):
     outcomes: OutcomePolicy | None
     audit: str | None
     task: TaskPolicy | None
+    auth: tuple[AuthRequirement, ...]
     _reader: Reader
     _writer: Writer
     _define: Callable[[], wire.Tool]
@@ -168,6 +170,7 @@ def tool_from_function(
     output_schema: Mapping[str, Any] | None = None,
     structured_output: bool | None = None,
     requires_secrets: Iterable[str] = (),
+    requires_auth: object = None,
     timeout: float | None = None,
     middleware: Iterable[Callable[..., Any]] = (),
     requires_scopes: Iterable[str] = (),
@@ -197,6 +200,7 @@ def tool_from_function(
         output_schema: a hand-made schema, published as it is; results are checked against it.
         structured_output: False for results without structured content, True to insist on an output schema.
         requires_secrets: names of the secrets that its calls can read.
+        requires_auth: the tokens of other services that its calls need.
         timeout: seconds that a call may take.
         middleware: around its calls alone, `async def mw(request, call_next)`, outermost first.
         requires_scopes: what its callers must be allowed.
@@ -268,7 +272,8 @@ def tool_from_function(
         outline = replace(outline, description=docstring.description)
     check_sendable(_preview(outline, reader, writer, docstring, signature), label)
     secrets = secret_names(requires_secrets)
-    is_plain = (timeout, limits, budget, outcomes) == (None,) * 4 and not secrets and not around
+    auth = () if requires_auth is None else _access.read_requirements(label, requires_auth)
+    is_plain = (timeout, limits, budget, outcomes) == (None,) * 4 and not (secrets or around or auth)
     is_coroutine_function = is_async(fn)
     return Tool(
         name=tool_name,
@@ -289,6 +294,7 @@ def tool_from_function(
         outcomes=outcomes,
         audit=audit,
         task=task,
+        auth=auth,
         _reader=reader,
         _writer=writer,
         _define=cache(

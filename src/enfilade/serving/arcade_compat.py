@@ -19,6 +19,7 @@ from enfilade.wire.tools import CallToolResult
 
 if TYPE_CHECKING:
     from enfilade.serving.callers.state import State
+    from enfilade.serving.callers.tool_auth import CallAuth
     from enfilade.serving.channel import Peer
     from enfilade.serving.client_requests.ask import Elicited, Messages
     from enfilade.wire.client_requests import (
@@ -39,6 +40,10 @@ class ContextMethods(Protocol):
     def state(self) -> State: ...
     @property
     def request_data(self) -> dict[str, Any]: ...
+    @property
+    def auth(self) -> CallAuth: ...
+    @property
+    def declared_auth(self) -> CallAuth | None: ...
     def secret(self, name: str, /) -> str: ...
     def announce(self, change: Change, /) -> object: ...
     def elicit(
@@ -73,6 +78,16 @@ class ArcadeNames:
     def get_secret(self, key: str) -> str:
         """Return a secret: `secret`."""
         return self._context.secret(key)
+
+    def get_auth_token_or_empty(self) -> str:
+        """Return the token that the tool declares, `auth.token`; empty if it declares none."""
+        auth = self._context.declared_auth
+        return "" if auth is None else auth.token
+
+    @property
+    def authorization(self) -> CallAuth:
+        """The tokens that the tool declares, with `token` and `user_info`: `auth`."""
+        return self._context.auth
 
     @property
     def _context(self) -> ContextMethods:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from enfilade.primitives.tool import Tool as Handled
     from enfilade.primitives.values import results as _content
     from enfilade.serving.callers.state_records import StateStore
+    from enfilade.serving.callers.tool_auth import ToolAuthorizer
     from enfilade.serving.client_requests import ask as asking
     from enfilade.serving.dispatcher import Dispatcher
     from enfilade.wire.prompts import Prompt
@@ -61,6 +62,7 @@ class ServerAccess(msgspec.Struct, frozen=True):
     resources: Callable[[Request], Sequence[Resource]]
     prompts: Callable[[Request], Sequence[Prompt]]
     state: Callable[[], StateStore]
+    tool_auth: Callable[[], ToolAuthorizer]
 
     async def call(self, parent: Request, method: str, params: Message, kind: type[R]) -> R:
         """Make a request as a child of another.

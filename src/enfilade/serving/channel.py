@@ -219,6 +219,15 @@ class Asker(Protocol):
         """The id of the task that asks; None for a call that is none."""
         ...
 
+    @property
+    def ends_runs(self) -> bool:
+        """Whether a question ends the run of the handler, which begins again from the top with the answer."""
+        ...
+
+    def take_answer(self, request: Any, question: "Question[Any]", key: str | None) -> Raw | None:
+        """Return the answer of an earlier run, and forget it, so that the question may be asked once more."""
+        ...
+
     def open(self, request: Any) -> None:
         """Read the answers that the client sent for questions of earlier rounds, before the handler runs.
 
@@ -283,9 +292,15 @@ class NoAsker:
 
     Attributes:
         task_id: the task that asks; None for a call that is none.
+        ends_runs: whether a question ends the run of the handler.
     """
 
     task_id: str | None = None
+    ends_runs: bool = False
+
+    def take_answer(self, request: Any, question: "Question[Any]", key: str | None) -> Raw | None:
+        """Return None: answers are not remembered."""
+        return None
 
     def open(self, request: Any) -> None:
         """Read nothing."""
@@ -431,6 +446,9 @@ class Channel(msgspec.Struct, eq=False, kw_only=True):
         http: the HTTP request that brought it; None over stdio.
         principal: who calls, where no HTTP request says so; None if that is unknown.
         local_scopes: what the client of a pipe may do, who is no principal; None for any other.
+        tool_tokens: tokens of other services by provider, in place of those that users consent to, for tests.
+        is_local: whether the client is on this machine, where no HTTP request says it.
+        local_base: by which URL a local client has reached the server, if its HTTP request is over.
         lists_all: whether lists hide nothing from it, as for an author who checks the whole server.
         in_flight: where it is found by its id once it has suspended; None if it need not be found.
         external_cancellations: how many cancellations of its task came from outside of its handler; None if the
@@ -450,6 +468,9 @@ class Channel(msgspec.Struct, eq=False, kw_only=True):
     principal: "Principal | None" = None
     local_scopes: frozenset[str] | None = None
     lists_all: bool = False
+    tool_tokens: Mapping[str, str] | None = None
+    is_local: bool = False
+    local_base: str = ""
     in_flight: InFlightTable | None = None
     external_cancellations: int | None = None
     on_overdue: "Callable[[Outcome], None] | None" = None

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from enfilade.primitives.questions.input_required import InputResponses
     from enfilade.primitives.questions.question import Elicited, Messages, Question, SpecialForm
     from enfilade.serving import chaining
-    from enfilade.serving.callers import state as _state
+    from enfilade.serving.callers import state as _state, tool_auth as _tool_auth
     from enfilade.serving.callers.http_request import HttpRequest
+    from enfilade.serving.callers.tool_auth import CallAuth
     from enfilade.serving.channel import Peer
     from enfilade.serving.client_requests import ask as asking
     from enfilade.serving.principal import Principal
@@ -54,6 +55,7 @@ else:
     asking = LazyModule("enfilade.serving.client_requests.ask")
     chaining = LazyModule("enfilade.serving.chaining")
     _state = LazyModule("enfilade.serving.callers.state")
+    _tool_auth = LazyModule("enfilade.serving.callers.tool_auth")
 
 
 #: Most seconds of `Context.sleep`: ten years.
@@ -181,6 +183,39 @@ class Context(ArcadeNames, StateNames, Generic[LifespanT]):
             ValueError: the tool does not declare it.
         """
         return self._secrets.get(name)
+
+    @property
+    def auth(self) -> CallAuth:
+        """The tokens that the tool declares: `@app.tool(requires_auth=GitHub(scopes=["repo"]))`.
+
+        Raises:
+            AuthError: the tool declares none.
+        """
+        auth = self.declared_auth
+        if auth is None:
+            raise _tool_auth.AuthError(_tool_auth.NOT_DECLARED)
+        return auth
+
+    @property
+    def declared_auth(self) -> CallAuth | None:
+        """The tokens that the tool declares; None if it declares none."""
+        auth: CallAuth | None = self._secrets.auth
+        return auth
+
+    @to_await("ctx.token_for")
+    async def token_for(self, audience: str, scopes: Sequence[str] = ()) -> str:
+        """Return a token of the caller for another service, for which theirs is exchanged (RFC 8693).
+
+        The caller's own token is for this server and is never sent anywhere else (R-610).
+
+        Args:
+            audience: the service, as the authorization server knows it: `https://api.example.com`.
+            scopes: what the token must allow.
+
+        Raises:
+            AuthError: there is none; the text says why.
+        """
+        return await self._server.tool_auth().exchange(self._request, audience, scopes)
 
     def notify(self, method: str, params: Mapping[str, Any] | None = None) -> None:
         """Send the client a notification of an extension, on the stream of this call.

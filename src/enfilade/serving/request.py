@@ -126,6 +126,7 @@ class Request(msgspec.Struct, eq=False):
         cancellation: set when the client or a deadline has given up on it.
         record: what is recorded of it; None if nobody observes requests.
         admission: the limits of its tool that it counts for.
+        auth: the tokens of other services that its tool has, a `CallAuth`; None without any.
     """
 
     id: RequestId | None
@@ -142,6 +143,7 @@ class Request(msgspec.Struct, eq=False):
     cancellation: Cancellation | None = None
     record: OpenRecord | None = None
     admission: Admission | None = None
+    auth: Any = None
     _task: asyncio.Task[Any] | None = None
     _state: dict[str, Any] | None = None
     _http: "HttpRequest | None" = None

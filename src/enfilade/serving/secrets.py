@@ -44,14 +44,20 @@ class MissingSecretError(ToolError):
 
 
 class Secrets:
-    """The secrets of one call, immutable; its repr has their names and not their values."""
+    """The secrets and tokens of one call, immutable; its repr has their names and not their values.
 
-    __slots__ = ("_values",)
+    Attributes:
+        auth: the tokens of other services; None for a tool that has not declared any.
+    """
+
+    __slots__ = ("_values", "auth")
     _values: Mapping[str, tuple[str, str]]
+    auth: Any  # a CallAuth, whose module knows requests, and so this one
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    def __init__(self, values: Mapping[str, str], auth: Any = None) -> None:
         held = {name.casefold(): (name, value) for name, value in values.items()}
         object.__setattr__(self, "_values", MappingProxyType(held))
+        object.__setattr__(self, "auth", auth)
 
     def get(self, name: str) -> str:
         """Return the value of a secret, by its name in any case.
@@ -216,8 +222,8 @@ class SecretSource:
         else:
             self._lookup, self._in_thread = source, not is_async(source)
 
-    async def resolve(self, tool: "Tool", peer: Peer) -> Secrets:
-        """Return the secrets of one call of a tool.
+    async def resolve(self, tool: "Tool", peer: Peer, auth: Any = None) -> Secrets:
+        """Return the secrets of one call of a tool, with its tokens of other services.
 
         Raises:
             MissingSecretError: names the secrets that are not set, and says where to set them.
@@ -231,7 +237,7 @@ class SecretSource:
                 f"Tool {tool.name!r} needs the {noun} {', '.join(missing)}, which {self._complaint}. "
                 f"Set {pronoun} {self._location}, and call again."
             )
-        return Secrets(values)
+        return Secrets(values, auth)
 
     async def _value(self, name: str, peer: Peer) -> str | None:
         if is_reserved_secret(name):

@@ -35,7 +35,8 @@ from enfilade.serving.failures import (
 )
 from enfilade.serving.pagination import PageOptions, PaginatedList
 from enfilade.serving.request import Request
-from enfilade.serving.secrets import NO_SECRETS, Redaction, SecretSource
+from enfilade.serving.secrets import NO_SECRETS, Redaction, SecretSource, token_values
+from enfilade.startup.lazy import LazyModule
 from enfilade.wire.headers import MirroredParameter, check_mirrored, mirrored_parameters
 from enfilade.wire.jsonrpc import INVALID_PARAMS, RpcError
 from enfilade.wire.tools import (
@@ -49,9 +50,14 @@ from enfilade.wire.tools import (
 if TYPE_CHECKING:
     from enfilade.primitives.limits.result_budget import ResultBudget
     from enfilade.primitives.tool import Tool
+    from enfilade.serving.callers import tool_auth as _tool_auth
+    from enfilade.serving.callers.tool_auth import CallAuth, ToolAuthorizer
     from enfilade.serving.limits.admission import Limiter
     from enfilade.serving.limits.result_sizes import ResultSizes
     from enfilade.serving.outcomes.kept_outcomes import KeptOutcomes
+
+else:  # for tools that need tokens of other services
+    _tool_auth = LazyModule("enfilade.serving.callers.tool_auth")
 
 log = logging.getLogger("enfilade.serving")
 
@@ -63,6 +69,7 @@ class Governing(msgspec.Struct, frozen=True, kw_only=True):
         limiter: runs calls within limits.
         sizes: makes results fit.
         outcomes: gives calls the outcomes of earlier ones.
+        tool_auth: gives tokens of other services.
         limits_app: whether there are limits for all calls together.
         budget: of results of tools that do not say; None if they have none.
     """
@@ -70,6 +77,7 @@ class Governing(msgspec.Struct, frozen=True, kw_only=True):
     limiter: Callable[[], Limiter]
     sizes: Callable[[], ResultSizes]
     outcomes: Callable[[], KeptOutcomes]
+    tool_auth: Callable[[], ToolAuthorizer]
     limits_app: bool = False
     budget: ResultBudget | None = None
 
@@ -125,6 +133,8 @@ class Tools:
             self._check_headers(tool, request.channel.param_headers, arguments)
         try:
             if not (tool.is_plain and self._runs_plain and request.redaction is None):
+                if tool.auth:
+                    return await self._run_with_tokens(request, tool, arguments)
                 return await self._run_within_limits(request, tool, arguments)
             if not tool.is_direct:
                 return await self._runner.run(request, tool, tool.bind, arguments, tool.result)
@@ -158,6 +168,25 @@ class Tools:
         tool = self._registry.get(request.params.name)
         if tool is not None and tool.access is not None:
             self._access.admits(request, tool.access)
+
+    async def _run_with_tokens(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
+        """Run a call with tokens of other services, which it has before it counts for any limit.
+
+        A user may need minutes to consent, and takes no slot of the tool meanwhile.
+        """
+
+        async def run(auth: CallAuth) -> CallToolResult:
+            values = [value for provider in auth for value in token_values(auth[provider].token)]
+            request.redaction = (request.redaction or Redaction(())).with_values(values)
+            request.auth = auth
+            return await self._run_within_limits(request, tool, arguments)
+
+        authorizer = self._governing.tool_auth()
+        result = await _tool_auth.run_with_tokens(request, authorizer, tool.name, tool.auth, run)
+        content = msgspec.json.encode(result)
+        if request.redaction is None or request.redaction.text(text := content.decode()) == text:
+            return result
+        return msgspec.json.decode(request.redaction.json(content), type=CallToolResult)
 
     async def _run_within_limits(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
         governing = self._governing
@@ -205,10 +234,10 @@ class Tools:
         return result
 
     async def _run_bare(self, request: Request, tool: Tool, arguments: Raw | None) -> CallToolResult:
-        if not tool.secrets:
+        if not tool.secrets and not tool.auth:
             result = await self._runner.run(request, tool, tool.bind, arguments, tool.result)
         else:
-            secrets = await self._secrets.resolve(tool, request.peer)
+            secrets = await self._secrets.resolve(tool, request.peer, request.auth if tool.auth else None)
             request.redaction = (request.redaction or Redaction(())).with_values(secrets.values)
             result = await self._runner.run(request, tool, tool.bind, arguments, tool.result, secrets)
         if request.redaction is not None and result.is_error is True:

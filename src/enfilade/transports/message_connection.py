@@ -9,7 +9,7 @@ the same pipe; they do not affect each other (R-408).
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -102,6 +102,7 @@ class Connection:
         local_scopes: what a client over stdio may do, who is no principal; None for any other.
         lists_all: let lists hide nothing from this client, which the author of the server runs.
         transport: its name in records of requests.
+        tool_tokens: tokens of other services by provider, in place of those that users consent to, for tests.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Connection:
         local_scopes: frozenset[str] | None = None,
         lists_all: bool = False,
         transport: str = "stdio",
+        tool_tokens: Mapping[str, str] | None = None,
         timings: Timings = Timings(),
     ) -> None:
         self._observation = dispatcher.observation
@@ -124,6 +126,7 @@ class Connection:
         self._principal = principal
         self._local_scopes = local_scopes
         self._lists_all = lists_all
+        self._tool_tokens = tool_tokens
         self._owner = None if principal is None else principal.key
         self._dispatcher = dispatcher
         self._outlet = outlet
@@ -456,6 +459,8 @@ class Connection:
                 principal=self._principal,
                 local_scopes=self._local_scopes,
                 lists_all=self._lists_all,
+                tool_tokens=self._tool_tokens,
+                is_local=True,
             ),
             message.meta,
         )

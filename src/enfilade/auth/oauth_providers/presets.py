@@ -80,6 +80,15 @@ GitHub: Final = OAuth2(
     token_auth="post",
     user_info_url="https://api.github.com/user",
     granted_separator=",",
+    scope_includes={
+        "repo": ["repo:status", "repo_deployment", "public_repo", "repo:invite", "security_events"],
+        "admin:org": ["write:org", "read:org"],
+        "write:org": ["read:org"],
+        "user": ["read:user", "user:email", "user:follow"],
+        "project": ["read:project"],
+        "admin:repo_hook": ["write:repo_hook", "read:repo_hook"],
+        "write:packages": ["read:packages"],
+    },
     scope_texts={
         "repo": "read and change your repositories, private ones too",
         "public_repo": "read and change your public repositories",
@@ -100,6 +109,7 @@ GitLab: Final = OAuth2(
     title="GitLab",
     token_auth="post",
     user_info_url="https://gitlab.com/oauth/userinfo",
+    scope_includes={"api": ["read_api"]},
     scope_texts={
         "api": "read and change everything that you can reach by the API",
         "read_api": "read everything that you can reach by the API",
@@ -119,6 +129,10 @@ Google: Final = OAuth2(
     issuer="https://accounts.google.com",
     user_info_url="https://openidconnect.googleapis.com/v1/userinfo",
     authorize_parameters={"access_type": "offline", "prompt": "consent"},
+    scope_includes={  # it answers with the long names
+        "https://www.googleapis.com/auth/userinfo.email": ["email"],
+        "https://www.googleapis.com/auth/userinfo.profile": ["profile"],
+    },
     scope_texts={
         "openid": "see who you are",
         "email": "see your email address",

@@ -46,6 +46,7 @@ class OAuth2:
         scope_separator: between the scopes of a request.
         granted_separator: between the scopes of a response, if it is another one.
         scope_parameter: the parameter that has the scopes.
+        scope_includes: for a scope those that it includes, and other names of the same.
         scope_texts: what scopes mean, in words, for the page on which users consent.
         authorize_parameters: more parameters of authorization requests.
         token_auth: how this server authenticates at `token_url`: `basic`, `post` or `none`.
@@ -72,6 +73,7 @@ class OAuth2:
     scope_separator: str = field(default=" ", kw_only=True)
     granted_separator: str | None = field(default=None, kw_only=True)
     scope_parameter: str = field(default="scope", kw_only=True)
+    scope_includes: Mapping[str, Sequence[str]] = field(default_factory=dict, kw_only=True, repr=False)
     scope_texts: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
     authorize_parameters: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
     token_auth: Literal["basic", "post", "none"] = field(default="basic", kw_only=True)

@@ -9,6 +9,7 @@ escaped, so nobody else puts a form into it.
 
 import base64
 import hashlib
+import importlib.util
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -25,6 +26,19 @@ _FOLDER: Final = Path(__file__).parent / "templates"
 _LONGEST_TEXT: Final = 200
 
 
+def check_installed() -> None:
+    """Check that what pages need is installed.
+
+    Raises:
+        ModuleNotFoundError: it is not; the text says what to install.
+    """
+    missing = [name for name in ("httpx", "jinja2", "joserfc") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"authorization needs {' and '.join(missing)}: pip install 'enfilade[auth]'", name=missing[0]
+        )
+
+
 @cache
 def _style() -> str:
     return (_FOLDER / "style.css").read_text(encoding="utf-8")
@@ -37,12 +51,9 @@ def _environment() -> "jinja2.Environment":
     Raises:
         ModuleNotFoundError: jinja2 is not installed.
     """
-    try:
-        import jinja2
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            'the pages of authorization need jinja2: pip install "enfilade[auth]"', name="jinja2"
-        ) from None
+    check_installed()
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,

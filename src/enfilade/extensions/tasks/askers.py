@@ -206,8 +206,13 @@ class TaskRound(StatelessRound):
 class JournalAsker(TaskAsker):
     """Asks for a durable task: by ending its run."""
 
+    ends_runs = True
     #: Has the record; set once the request of the call is made.
     round: TaskRound
+
+    def take_answer(self, request: Request, question: Question[Any], key: str | None) -> Raw | None:
+        """Return the answer of an earlier run, and forget it."""
+        return self.round.take_answer(request, question, key)
 
     async def ask(self, request: Request, question: Question[Any], key: str | None, timeout: float | None) -> Raw:
         """Return the answer of an earlier run, or end this one."""

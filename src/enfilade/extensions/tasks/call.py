@@ -12,6 +12,8 @@ from msgspec import UNSET, Raw
 from enfilade.extensions.tasks.askers import JournalAsker, TaskAsker, TaskRound, WaitingAsker
 from enfilade.extensions.tasks.outlet import TaskOutlet
 from enfilade.extensions.tasks.state import TaskState
+from enfilade.serving.callers.local import is_local, local_base
+from enfilade.serving.callers.tool_auth import given_tokens
 from enfilade.serving.channel import Channel, Outcome
 from enfilade.serving.client_requests.request_state import CallRecord, HandlerMemo, RequestStateCodec
 from enfilade.serving.request import Request
@@ -90,6 +92,9 @@ class TaskCall:
                 asker=asker,
                 principal=state.client.restored_principal() if original is None else original.principal,
                 local_scopes=None if scopes is None else frozenset(scopes),
+                is_local=original is not None and is_local(original.channel),
+                local_base="" if original is None else local_base(original.channel),
+                tool_tokens=None if original is None else given_tokens(original.channel),
                 external_cancellations=0,
                 on_overdue=self._abandon,
                 unwinding=unwinding,

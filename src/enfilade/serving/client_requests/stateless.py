@@ -79,8 +79,14 @@ class StatelessAsker(NoAsker):
         state_codec: seals the record of a call, and opens it.
     """
 
+    ends_runs = True
+
     def __init__(self, state_codec: RequestStateCodec) -> None:
         self.state_codec = state_codec
+
+    def take_answer(self, request: Request, question: "Question[Any]", key: str | None) -> Raw | None:
+        """Return the answer of an earlier round, and forget it."""
+        return self._round_of(request.root).take_answer(request, question, key)
 
     def open(self, request: Request) -> None:
         """Read the state and the answers that the client sent, before the handler runs (R-293)."""
@@ -262,6 +268,12 @@ class StatelessRound:
                 del self._open[name], self.record.pending[name]
             raise
         raise AssertionError("a question of the stateless revision was answered within its round")
+
+    def take_answer(self, request: Request, question: "Question[Any]", key: str | None) -> Raw | None:
+        """Return the first answer to a question, and forget it, so that it may be asked again, or not at all."""
+        wording = digest_of([self.path_of(request).hex(), key, question.request])
+        result = self._comparison.take(wording + (1).to_bytes(4))
+        return None if result is None else Raw(result)
 
     async def ask_returned(self, request: Request, returned: "InputRequired") -> None:
         """End this round with the questions that a handler returned.
@@ -448,6 +460,13 @@ class _Comparison:
         self._has_progress = self._has_progress or not answer.is_reached
         answer.is_reached = True
         return answer.result
+
+    def take(self, identity: bytes) -> bytes | None:
+        """Return the answer to a question, which counts as reached, and forget it."""
+        result = self.reach(identity)
+        if result is not None:
+            del self._record.answers[identity]
+        return result
 
     def divergence(self) -> RpcError | None:
         """Return the error of a run that certainly asks other questions, and log it; None for any other run."""

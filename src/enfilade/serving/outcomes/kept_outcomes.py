@@ -24,6 +24,7 @@ from enfilade.primitives.limits.outcome_policy import CachePolicy, IdempotencyPo
 from enfilade.primitives.tool import Tool
 from enfilade.primitives.values.json_encoding import json_bytes
 from enfilade.serving.callers.state_records import StateStore
+from enfilade.serving.callers.tool_auth import AuthError
 from enfilade.serving.execution import ToolTimeoutError
 from enfilade.serving.failures import error_result, is_failure, single_error, tool_error_result
 from enfilade.serving.limits.admission import RETRY_AFTER
@@ -331,7 +332,7 @@ async def _run_once(request: Request, tool: Tool, policy: IdempotencyPolicy, cal
         result = await call(begin)
     except BaseException as raised:
         error = single_error(raised)
-        is_free = not has_begun or isinstance(error, ArgumentsError | MissingSecretError)
+        is_free = not has_begun or isinstance(error, ArgumentsError | MissingSecretError | AuthError)
         if is_free or _has_ended_round(request) or request.channel.asker.is_protocol_error(error):
             raise
         if isinstance(error, ToolTimeoutError | RpcError) or not is_failure(raised, request):

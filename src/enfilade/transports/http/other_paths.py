@@ -34,6 +34,16 @@ _NO_OAUTH: Final = (
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
+async def refuse(exchange: HttpExchange, refusal: tuple[int, str]) -> None:
+    """Answer a request whose Host or Origin is not allowed.
+
+    Args:
+        refusal: the HTTP status and the reason, of `HostOriginPolicy.verdict`.
+    """
+    status, reason = refusal
+    await send_json(exchange, status, encode_error(None, RpcError(INVALID_REQUEST, reason)), [])
+
+
 def is_oauth(path: str) -> bool:
     """Whether a path, without the prefix of a mount, is one at which an OAuth client asks.
 

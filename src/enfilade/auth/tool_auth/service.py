@@ -1,0 +1,167 @@
+"""Everything of tool authorization for one app, and what is checked at its start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from enfilade.auth.oauth_providers.provider import OAuth2
+from enfilade.auth.pages.page import check_installed
+from enfilade.auth.tool_auth.asking import ConsentAsker
+from enfilade.auth.tool_auth.authorizer import Authorizer
+from enfilade.auth.tool_auth.clients import StaticToken, ToolClients, Variable, how_to_configure
+from enfilade.auth.tool_auth.exchange import TokenExchange
+from enfilade.auth.tool_auth.links import LocalListener, PageLinks
+from enfilade.auth.tool_auth.pages import AuthorizationPages
+from enfilade.auth.tool_auth.pending import PendingAuthorizations
+from enfilade.auth.tool_auth.vault import Vault
+from enfilade.auth.tool_auth.visitor import Logins
+from enfilade.serving.callers.state_records import StateStore
+from enfilade.settings import Settings, SettingsError
+from enfilade.transports.http.origin_checks import is_loopback
+
+if TYPE_CHECKING:
+    from enfilade.auth.resource_server import ResourceServer
+    from enfilade.primitives.access import AuthRequirement
+
+log = logging.getLogger("enfilade.auth")
+
+
+class NamedTool(Protocol):
+    """What is read of a tool."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def auth(self) -> tuple[AuthRequirement, ...]:
+        """The tokens that it needs."""
+        ...
+
+
+class ToolAuthorization:
+    """Tool authorization of one app.
+
+    Args:
+        server: the name of the server.
+        title: its name for people.
+        providers: what `tool_auth=` has.
+        settings: have the time limit, the kind of prompt, the public URL.
+        state: has the store and the keys of the server.
+        auth: who may call; None if nobody is asked.
+        tools: returns the tools.
+        variable: returns a variable of the environment, or of `.env`.
+
+    Attributes:
+        authorizer: gives tools their tokens.
+        pages: answers browsers.
+
+    Raises:
+        ModuleNotFoundError: `enfilade[auth]` is not installed.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        title: str,
+        providers: Iterable[OAuth2 | StaticToken],
+        settings: Settings,
+        state: StateStore,
+        auth: ResourceServer | None,
+        tools: Callable[[], Iterable[NamedTool]],
+        variable: Variable,
+    ) -> None:
+        check_installed()
+        self._settings = settings
+        self._auth = auth
+        self._tools = tools
+        servers = () if auth is None else auth.authorization_servers
+        self.clients = ToolClients(providers, self._named, variable)
+        self.vault = Vault(server, state)
+        pending = PendingAuthorizations(server, state)
+        logins = Logins(servers, getattr(auth, "visitor_login", None))
+        self._has_login = logins.is_there
+        self.pages = AuthorizationPages(title, state.seal, self.clients, self.vault, pending, logins)
+        self._listener = LocalListener(self.pages.serve)
+        self._exchange = TokenExchange(server, state, servers)
+        asker = ConsentAsker(pending, settings.auth_timeout, settings.auth_prompt, self._listener.end_soon)
+        links = PageLinks(public_base(settings, auth), self._listener)
+        self.authorizer = Authorizer(title, self.clients, self.vault, pending, asker, links, self._exchange)
+
+    def _named(self, provider: str) -> object:
+        """Return the provider that a tool names by an id; None if none does."""
+        for tool in self._tools():
+            for requirement in tool.auth:
+                if requirement.provider == provider:
+                    return requirement.definition
+        return None
+
+    def check_start(self, *, is_memory: bool) -> None:
+        """Check what can be known at the start (A2, A9, A12).
+
+        Args:
+            is_memory: whether the store ends with this process.
+
+        Raises:
+            SettingsError: nobody could tell the users apart for whom tokens are kept.
+        """
+        needing = [tool for tool in self._tools() if tool.auth]
+        if not needing:
+            return
+        self._check_users([tool.name for tool in needing])
+        for tool in needing:
+            for requirement in tool.auth:
+                id = requirement.provider
+                if not self.clients.has_static(id) and self.clients.by_id(id) is None:
+                    log.warning(
+                        "tool %r needs a token of %s, and nobody has configured it: %s",
+                        tool.name,
+                        requirement.title,
+                        how_to_configure(requirement),
+                    )
+        if is_memory:
+            log.warning(
+                "tokens that users grant are kept in memory:// and are lost with this process, so they have to "
+                "consent anew; set ENFILADE_STORE, such as sqlite:///state.db"
+            )
+
+    def _check_users(self, tools: Sequence[str]) -> None:
+        settings, names = self._settings, ", ".join(tools)
+        if settings.transport != "http":
+            return
+        if self._auth is None:
+            if not is_loopback(settings.host) and not settings.uds:
+                raise SettingsError(
+                    f"Invalid settings: host: {names} would act for whoever reaches {settings.host}, since there "
+                    "is no auth=: tokens of one user would be those of all. Give "
+                    "MCPApp(auth=ResourceServer(...)) with an AuthorizationServer that has a client_id, or bind "
+                    "a loopback address"
+                )
+        elif not self._has_login:
+            log.warning(
+                "%s: users cannot prove in a browser who they are, so nobody can give consent, unless a host "
+                "says who visits: give AuthorizationServer(issuer, client_id=..., client_secret=...), with the "
+                "redirect URL .../auth/callback registered there",
+                names,
+            )
+
+    async def aclose(self) -> None:
+        """End what is under way, and close the connections of the running event loop."""
+        await self.pages.aclose()
+        await self._listener.aclose()
+        await self.clients.aclose()
+        await self._exchange.aclose()
+
+
+def public_base(settings: Settings, auth: ResourceServer | None) -> str | None:
+    """Return the public URL of a server before `/auth/…`; None if nobody has said it.
+
+    It is that of the endpoint without the endpoint's own path; `public_url` may be without it already.
+    """
+    url = settings.public_url or (auth.resource if auth is not None else "")
+    if not url:
+        return None
+    return url.rstrip("/").removesuffix(settings.path.rstrip("/")).rstrip("/")
