@@ -1,7 +1,8 @@
 """An app whose tools act for their callers at an `OAuthService`, and users who give consent."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from enfilade import Context, MCPApp
@@ -9,6 +10,7 @@ from enfilade.auth import OAuth2
 from enfilade.testing import Question, accept
 from support.authorization.oauth_service import AUTHORIZE, REVOKE, TOKEN, USERINFO, OAuthService
 from support.authorization.visitor import Page, Visitor
+from support.harness import Serving
 
 CLIENT, SECRET = "enfilade", "client-secret-of-the-tests"
 
@@ -54,6 +56,20 @@ def tool_app(service: OAuthService, **options: Any) -> MCPApp:
         return ctx.get_auth_token_or_empty() or ctx.auth.token
 
     return app
+
+
+@contextmanager
+def serving_at_its_port(make: Callable[[int], Any]) -> Iterator[Serving]:
+    """Serve an application that has to know its port beforehand."""
+    made: list[Any] = []
+
+    async def late(scope: Any, receive: Any, send: Any) -> None:
+        await made[0](scope, receive, send)
+
+    serving = Serving(late)
+    made.append(make(serving.port))
+    with serving:
+        yield serving
 
 
 def consenting(login: str | None = None, pages: list[Page] | None = None) -> Answer:
