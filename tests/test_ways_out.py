@@ -95,7 +95,7 @@ def test_names_and_modules() -> None:
         ("from enfilade.auth import get_access_token", r"ctx\.principal says who calls"),
         ("from enfilade.auth import GitHubProvider", r"is not there yet; ResourceServer\(url"),
         ("from enfilade.auth import AuthMiddleware", r"nothing is to be put around the app"),
-        ("from enfilade.auth.oauth_providers.jwt import JWTVerifier", r"MCPApp\(auth=ResourceServer\("),
+        ("from enfilade.auth.providers.jwt import JWTVerifier", r"MCPApp\(auth=ResourceServer\("),
         ("from enfilade import ResourceServer", r"it is in enfilade\.auth"),
     ],
     ids=lambda value: value if value.startswith("from") else "",
@@ -110,7 +110,7 @@ def test_names_that_nobody_knows_are_missing_from_authorization() -> None:
     with pytest.raises(AttributeError, match=r"^module 'enfilade\.auth' has no attribute 'Nothing'$"):
         _ = module.Nothing
     with pytest.raises(AttributeError, match="is not there yet"):
-        _ = module.OAuthProxy
+        _ = module.OIDCProxy
 
 
 def of_fastmcp(name: str) -> Any:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from enfilade import assembly as _assembly, setting_sources as _sources, timings as _timings
     from enfilade.auth.authenticator import ResourceAuthenticator
     from enfilade.auth.oauth_providers.provider import OAuth2
+    from enfilade.auth.oauth_proxy.endpoints import ProxyEndpoints
     from enfilade.auth.resource_server import ResourceServer
     from enfilade.auth.tool_auth.clients import StaticToken
     from enfilade.auth.tool_auth.service import ToolAuthorization
@@ -298,6 +299,7 @@ class MCPApp(Registration):
         self._outcomes: KeptOutcomes | None = None
         self._results: StoredResults | None = None
         self._authenticator: ResourceAuthenticator | None = None
+        self._proxy: ProxyEndpoints | None = None
         self._timings: Timings | None = None  # set by tests
         self._observers: list[Observer] = []
         self._is_observed = False
@@ -787,6 +789,8 @@ class MCPApp(Registration):
                 self._timings,
                 self.authenticator,
             )
+            if (proxy := self._login_endpoints) is not None:
+                proxy.listen()
         return self._endpoint
 
     @property
@@ -802,6 +806,16 @@ class MCPApp(Registration):
                 self._auth, self.settings, self.title or self.name, self._seal
             )
         return self._authenticator
+
+    @property
+    def _login_endpoints(self) -> ProxyEndpoints | None:
+        """What makes this server its own authorization server, built on first use; None if it is none."""
+        if self._proxy is None and self.has_auth:
+            name = self.title or self.name
+            self._proxy = _assembly.build_proxy(
+                self.authenticator, self.settings, name, self._seal, lambda: self.store, self.required_scopes
+            )
+        return self._proxy
 
     @property
     def store(self) -> Store:
@@ -826,6 +840,9 @@ class MCPApp(Registration):
         authenticator = self.authenticator
         if authenticator is not None and authenticator.metadata.is_at(inner):
             await authenticator.serve_metadata(exchange, self.required_scopes())
+        elif (proxy := self._login_endpoints) is not None and proxy.serves(inner):
+            if self._lifespan.belongs_here() or await self._started_late(exchange):
+                await proxy.serve(exchange, inner, self.endpoint.start)
         elif inner == self.settings.metrics_path and self.settings.serves_metrics:
             self._observe()
             if self._metrics is not None and not await _other_paths.serve_preflight(exchange, policy):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -40,6 +40,7 @@ from enfilade.wire.lifecycle import (
 if TYPE_CHECKING:
     from enfilade.auth.authenticator import ResourceAuthenticator
     from enfilade.auth.oauth_providers.provider import OAuth2
+    from enfilade.auth.oauth_proxy.endpoints import ProxyEndpoints
     from enfilade.auth.resource_server import ResourceServer
     from enfilade.auth.tool_auth.clients import StaticToken
     from enfilade.auth.tool_auth.service import ToolAuthorization
@@ -654,6 +655,33 @@ def build_authenticator(
     has_certificates = bool(settings.auth_certificate_header)
     metadata = Metadata(in_force, name, settings.path, has_certificates=has_certificates)
     return ResourceAuthenticator(in_force, metadata, seal)
+
+
+def build_proxy(
+    authenticator: ResourceAuthenticator | None,
+    settings: Settings,
+    name: str,
+    seal: Seal,
+    store: Callable[[], Store],
+    needed_scopes: Callable[[], Iterable[str]],
+) -> ProxyEndpoints | None:
+    """Return the endpoints by which clients log in here; None if the server is no authorization server.
+
+    Args:
+        name: of the server, for people.
+        store: opens the store.
+        needed_scopes: returns what operations need.
+    """
+    if authenticator is None or authenticator.own_tokens is None:
+        return None
+    from enfilade.auth.oauth_proxy.endpoints import ProxyEndpoints
+    from enfilade.auth.oauth_proxy.proxy import OAuthProxy
+    from enfilade.auth.oauth_proxy.verifier import OwnTokens
+
+    proxy, tokens = authenticator.auth, authenticator.own_tokens
+    assert isinstance(proxy, OAuthProxy)
+    assert isinstance(tokens, OwnTokens)
+    return ProxyEndpoints(proxy, tokens, seal, store, name=name, path=settings.path, needed_scopes=needed_scopes)
 
 
 def host_origin_policy(settings: Settings) -> HostOriginPolicy:

@@ -46,6 +46,7 @@ TITLES: Final = {
     "features": "Tools, resources, prompts and questions",
     "security": "Security",
     "authorization": "Authorization: the endpoint as a resource server",
+    "authorization-server": "Authorization: the server as its own authorization server",
     "acceptance": "Authorization: what this server promises beyond that",
     "extensions": "Extensions: the contract",
     "tasks": "Tasks, in both dialects",

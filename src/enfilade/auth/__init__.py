@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         Zoom as Zoom,
     )
     from enfilade.auth.oauth_providers.provider import OAuth2 as OAuth2
+    from enfilade.auth.oauth_proxy.clients import ProxyClient as ProxyClient
+    from enfilade.auth.oauth_proxy.proxy import OAuthProxy as OAuthProxy
     from enfilade.auth.resource_server import ResourceServer as ResourceServer
     from enfilade.auth.servers import AuthorizationServer as AuthorizationServer, TokenVerifier as TokenVerifier
     from enfilade.auth.tool_auth.clients import StaticToken as StaticToken
@@ -54,6 +56,8 @@ _LAZY_EXPORTS: Final = {
     "hash_key": "enfilade.auth.api_keys",
     "OAuth2": "enfilade.auth.oauth_providers.provider",
     "StaticToken": "enfilade.auth.tool_auth.clients",
+    "OAuthProxy": "enfilade.auth.oauth_proxy.proxy",
+    "ProxyClient": "enfilade.auth.oauth_proxy.clients",
     **dict.fromkeys(
         (
             *("Asana", "Atlassian", "Discord", "Dropbox", "Figma", "GitHub", "GitLab", "Google", "HubSpot"),

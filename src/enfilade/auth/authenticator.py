@@ -24,7 +24,7 @@ from enfilade.auth.dpop import InvalidProofError, Proof
 from enfilade.auth.errors import InvalidTokenError, ServerUnavailableError
 from enfilade.auth.foreign_tokens import ask_verifier, limits_of_calls
 from enfilade.auth.jwt import JwtVerifier
-from enfilade.auth.limits.known_tokens import KnownToken, KnownTokens
+from enfilade.auth.limits.known_tokens import KeyedVerifier, KnownToken, KnownTokens
 from enfilade.auth.limits.request_limit import LoopLimits
 from enfilade.auth.metadata import Metadata, serve_metadata
 from enfilade.auth.resource_server import ResourceServer
@@ -62,16 +62,19 @@ class ResourceAuthenticator:
         seal: makes nonces, which all workers with its secret accept.
 
     Attributes:
+        auth: as it was configured.
+        own_tokens: verifies tokens that this server itself has issued; None if it issues none.
         metadata: where clients find out how to log in.
     """
 
     def __init__(self, auth: ResourceServer, metadata: Metadata, seal: Seal) -> None:
-        self._auth = auth
+        self.auth = self._auth = auth
         self._bound_tokens = BoundTokens(auth, seal)
         self.metadata = metadata
-        self._verifiers = {
+        self.own_tokens = auth.own_tokens(seal)
+        self._verifiers: dict[str, KeyedVerifier] = {
             server.issuer: JwtVerifier(server, auth.resource, leeway=auth.leeway, jwks_stale=auth.jwks_stale)
-            for server in auth.authorization_servers
+            for server in (auth.authorization_servers if self.own_tokens is None else ())
         }
         self._own: list[Any] = []  # verifiers that were made here, for this resource
         self._others: list[tuple[str, Any, LoopLimits | None]] = []
@@ -165,8 +168,13 @@ class ResourceAuthenticator:
 
     async def _verified(self, header: bytes, credentials: Credentials) -> Principal:
         token = credentials.token
-        claims = unverified_claims(token, self._verifiers)
-        verifier = self._verifiers.get(claims.get("iss", ""))
+        claims: dict[str, Any] = {}
+        verifier: KeyedVerifier | None
+        if self.own_tokens is not None and token.startswith(self.own_tokens.prefix):
+            verifier = self.own_tokens
+        else:
+            claims = unverified_claims(token, self._verifiers)
+            verifier = self._verifiers.get(claims.get("iss", ""))
         if verifier is None:
             return await self._by_others(token)
         generation = verifier.generation

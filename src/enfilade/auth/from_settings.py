@@ -38,6 +38,7 @@ def configured(auth: ResourceServer | None, settings: Settings) -> ResourceServe
     Raises:
         SettingsError: a setting has a value that it cannot have; the text names it.
     """
+    auth = None if auth is None else auth.placed(settings.path)
     text = settings.auth_servers.get_secret_value()
     if auth is None and not settings.auth_resource:
         raise _invalid("auth_resource", "it is missing: the public URL of the endpoint, which tokens are for")

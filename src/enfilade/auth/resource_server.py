@@ -8,12 +8,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from enfilade.auth.servers import AuthorizationServer, TokenVerifier
 from enfilade.auth.urls import check_url, normalized
 from enfilade.primitives.access import check_scopes
 from enfilade.primitives.other_frameworks import advice_on_arguments
+
+if TYPE_CHECKING:
+    from enfilade.auth.limits.known_tokens import OwnTokens
+    from enfilade.state.tokens import Seal
 
 _ARGUMENTS: Final = (
     *("resource", "authorization_servers", "scopes", "verifiers", "scope_hierarchy", "list_by_scope"),
@@ -86,6 +90,14 @@ class ResourceServer:
             raise ValueError(
                 "nobody could be let in: name an authorization server, or give verifiers= such as APIKeys(...)"
             )
+
+    def placed(self, path: str) -> ResourceServer:
+        """Return the same for an endpoint at a path of the app; only where the resource follows from it."""
+        return self
+
+    def own_tokens(self, seal: Seal) -> OwnTokens | None:
+        """Return what verifies tokens that this server itself has issued; None if it issues none."""
+        return None
 
     def replaced(self, **changed: Any) -> ResourceServer:
         """Return one with other values for some arguments."""

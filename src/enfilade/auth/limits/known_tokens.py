@@ -7,11 +7,10 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from enfilade.auth.jwt import JwtVerifier
 from enfilade.serving.principal import Principal
 
 _MOST: Final = 4096
@@ -34,6 +33,46 @@ def _digest_function() -> Callable[[bytes], "hashlib.blake2b | hashlib._Hash"]:
 _digest: Final = _digest_function()
 
 
+class KeyedVerifier(Protocol):
+    """Verifies tokens of one issuer, by keys that may change."""
+
+    @property
+    def generation(self) -> int:
+        """Grows when verdicts that were kept are void."""
+        ...
+
+    @property
+    def is_without_keys(self) -> bool:
+        """Whether it can verify nothing at present."""
+        ...
+
+    def is_current(self, generation: int) -> bool:
+        """Whether a verdict of a generation holds still; it costs no I/O."""
+        ...
+
+    async def verify(self, token: str, claims: dict[str, Any] | None = None) -> Principal:
+        """Return who presents a token.
+
+        Raises:
+            InvalidTokenError: the token is not accepted.
+            ServerUnavailableError: it cannot be verified at present.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        ...
+
+
+class OwnTokens(KeyedVerifier, Protocol):
+    """Verifies tokens that this server itself has issued, which are no JWTs."""
+
+    @property
+    def prefix(self) -> str:
+        """What all of them begin with."""
+        ...
+
+
 class KnownToken(msgspec.Struct, frozen=True, gc=False):
     """A token that was verified.
 
@@ -45,7 +84,7 @@ class KnownToken(msgspec.Struct, frozen=True, gc=False):
 
     principal: Principal
     until: float
-    verifier: JwtVerifier
+    verifier: KeyedVerifier
     generation: int
     size: int
     is_free: bool

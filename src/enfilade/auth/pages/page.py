@@ -84,6 +84,12 @@ def _security_headers() -> tuple[tuple[bytes, bytes], ...]:
     )
 
 
+def _security_headers_but(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of every page, without those that a page has otherwise."""
+    names = {name for name, _ in headers}
+    return [pair for pair in _security_headers() if pair[0] not in names]
+
+
 def plain(text: object, most: int = _LONGEST_TEXT) -> str:
     """Return a text of somebody else for a page: in one line, without characters that change how others look.
 
@@ -114,11 +120,11 @@ async def send_page(
     Args:
         status: the HTTP status.
         template: the name of its file, without `.html`.
-        headers: more headers, such as cookies.
+        headers: more headers, such as cookies, or others in place of those that every page has.
         values: what it shows.
     """
     body = render(template, **values)
-    every = [*_security_headers(), (b"content-length", b"%d" % len(body)), *headers]
+    every = [*_security_headers_but(headers), (b"content-length", b"%d" % len(body)), *headers]
     await exchange.send(status, every, b"" if exchange.method == "HEAD" else body)
 
 
@@ -153,6 +159,6 @@ async def send_redirect(exchange: HttpExchange, url: str, headers: Sequence[tupl
     """
     if not url.isascii() or not url.isprintable():
         raise ValueError("the URL of a redirect is visible ASCII")
-    security = [pair for pair in _security_headers() if pair[0] != b"content-type"]
+    security = [pair for pair in _security_headers_but(headers) if pair[0] != b"content-type"]
     every = [*security, (b"location", url.encode()), (b"content-length", b"0"), *headers]
     await exchange.send(303, every, b"")

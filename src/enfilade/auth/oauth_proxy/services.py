@@ -1,0 +1,65 @@
+"""What the endpoints of one proxy have in common."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from enfilade.auth.claims import is_same_url
+from enfilade.auth.oauth_proxy.browser import Browsers
+from enfilade.auth.oauth_proxy.clients import Clients
+from enfilade.auth.oauth_proxy.grants import Grants
+from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
+from enfilade.auth.oauth_proxy.proxy import OAuthProxy
+from enfilade.auth.oauth_proxy.sealed import Codec
+from enfilade.auth.oauth_proxy.upstream import Upstream
+
+#: Scopes that clients of OpenID Connect ask for by habit, and that mean nothing here.
+_OF_OPENID = frozenset(("openid", "profile", "email", "offline_access"))
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the endpoints of one proxy have in common.
+
+    Args:
+        proxy: as it was configured.
+        server: the name of the server, for people.
+        needed_scopes: returns what operations of the app need besides what every caller needs.
+    """
+
+    proxy: OAuthProxy
+    codec: Codec
+    clients: Clients
+    grants: Grants
+    upstream: Upstream
+    browsers: Browsers
+    server: str
+    needed_scopes: Callable[[], Iterable[str]]
+
+    def scopes(self) -> tuple[str, ...]:
+        """Return all scopes that there are."""
+        of_hierarchy = (scope for pair in self.proxy.scope_hierarchy.items() for scope in (pair[0], *pair[1]))
+        return tuple(dict.fromkeys((*self.proxy.scopes, *self.needed_scopes(), *of_hierarchy)))
+
+    def granted_scopes(self, parameters: Parameters) -> list[str]:
+        """Return the scopes that a request gets: those that it asks for and that there are.
+
+        Raises:
+            OAuthError: `invalid_scope`, there is none of them.
+        """
+        asked = [scope for scope in parameters.scopes() if scope not in _OF_OPENID]
+        if not asked:
+            return list(self.proxy.scopes)
+        there = self.scopes()
+        granted = [scope for scope in asked if scope in there]
+        if not granted:
+            raise OAuthError("invalid_scope", "there is none of these scopes here")
+        return granted
+
+    def check_resource(self, parameters: Parameters) -> None:
+        """Check that a request names no other resource than ours (RFC 8707).
+
+        Raises:
+            OAuthError: `invalid_target`.
+        """
+        if not all(is_same_url(resource, self.proxy.resource) for resource in parameters.resources):
+            raise OAuthError("invalid_target", "the resource is none of this server")
