@@ -452,6 +452,7 @@ class MCPApp(Registration):
             settings.ready_path: "the readiness probe (ready_path)",
             settings.path: "the MCP endpoint (path)",
             **({settings.metrics_path: "the metrics (metrics_path)"} if self.settings.serves_metrics else {}),
+            **({} if self._auth is None else self._auth.reserved_paths()),
         }
 
     def notify_resource_updated(self, uri: str) -> None:
@@ -641,6 +642,8 @@ class MCPApp(Registration):
                 await self._tool_auth.aclose()
             if self._outcomes is not None:
                 await self._outcomes.close()
+            if self._proxy is not None:
+                await self._proxy.close()
             if self._endpoint is not None:
                 await self._endpoint.stop()
             if self._limiter is not None:
@@ -747,6 +750,24 @@ class MCPApp(Registration):
         from enfilade.auth.metadata import WELL_KNOWN
 
         return Route(f"{WELL_KNOWN}{{path:path}}", self)
+
+    @named_in_errors("app.login_route")
+    def login_route(self) -> Route:
+        """Return the route by which a host serves the login of `auth=OAuthProxy(...)`, at its own root.
+
+        It is needed beside `host_route()`. Beside a mount it has the metadata of the authorization server at the
+        root of the host, where clients look for it.
+
+        Raises:
+            ModuleNotFoundError: there is no Starlette.
+        """
+        from starlette.routing import Route
+
+        from enfilade.auth.oauth_proxy.paths import LOGIN_PATHS
+
+        route = Route("/oauth/{path:path}", self, methods=None)
+        route.path_regex = re.compile(LOGIN_PATHS)
+        return route
 
     @named_in_errors("app.metrics_route")
     def metrics_route(self) -> Route:

@@ -95,6 +95,10 @@ class ResourceServer:
         """Return the same for an endpoint at a path of the app; only where the resource follows from it."""
         return self
 
+    def reserved_paths(self) -> dict[str, str]:
+        """Return what has a path in the app besides the metadata, by path."""
+        return {}
+
     def own_tokens(self, seal: Seal) -> OwnTokens | None:
         """Return what verifies tokens that this server itself has issued; None if it issues none."""
         return None

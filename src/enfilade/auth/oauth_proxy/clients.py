@@ -124,7 +124,7 @@ class Clients:
             UnsafeURLError: it has a document that cannot be used; the text says why.
         """
         client = self.registered(client_id)
-        if client is None or client.redirect_uris or client.is_configured:
+        if client is None or client.is_configured or not self._documents.is_document(client_id):
             return client
         document = await self._documents.get(client_id)
         return Client(client_id, document.name, document.redirect_uris, "none", document.host)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from enfilade.auth.oauth_proxy.assertions import GRANT_TYPE, PROFILE, Assertions
 from enfilade.auth.oauth_proxy.browser import Browsers
 from enfilade.auth.oauth_proxy.clients import METHODS, Clients
 from enfilade.auth.oauth_proxy.documents import ClientDocuments
@@ -19,6 +20,7 @@ from enfilade.auth.oauth_proxy.messages import (
     send_document,
     send_error,
 )
+from enfilade.auth.oauth_proxy.paths import DOCUMENTS, ENDPOINTS, PREFIX, WELL_KNOWN
 from enfilade.auth.oauth_proxy.proxy import OAuthProxy
 from enfilade.auth.oauth_proxy.registration import Registrations
 from enfilade.auth.oauth_proxy.sealed import Codec
@@ -32,8 +34,6 @@ from enfilade.state.store import Store, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.exchange import HttpExchange
 
-_WELL_KNOWN: Final = "/.well-known/"
-_DOCUMENTS: Final = ("oauth-authorization-server", "openid-configuration")
 _PUBLIC: Final = [(b"cache-control", b"public, max-age=3600")]
 _STORE_AWAY: Final = "the store of this server does not answer"
 
@@ -78,23 +78,22 @@ class ProxyEndpoints:
         )
         self._tokens = tokens
         self._login = LoginFlow(self._services)
-        self._token_endpoint = TokenEndpoint(self._services, {})
+        self._assertions = Assertions(self._services) if proxy.identity_providers else None
+        others = {} if self._assertions is None else {GRANT_TYPE: self._assertions.exchange}
+        self._token_endpoint = TokenEndpoint(self._services, others)
         grant_types = self._token_endpoint.grant_types
         self._registrations = Registrations(codec, clients, grant_types, proxy.redirect_schemes)
         endpoint = path.rstrip("/")
         self._places = {"", proxy.path, endpoint, proxy.path + endpoint}
-        self._handlers: dict[str, Callable[[HttpExchange], Awaitable[None]]] = {
-            "authorize": self._authorize,
-            "consent": self._consent,
-            "callback": self._callback,
-            "token": self._token,
-            "register": self._register,
-            "revoke": self._revoke,
-        }
+        handlers: tuple[Callable[[HttpExchange], Awaitable[None]], ...] = (
+            *(self._authorize, self._consent, self._callback),
+            *(self._token, self._register, self._revoke),
+        )
+        self._handlers = {PREFIX + name: handler for name, handler in zip(ENDPOINTS, handlers, strict=True)}
 
     def serves(self, path: str) -> bool:
         """Whether a path, without that of a mount, is one of these."""
-        return self._is_metadata(path) or path.removeprefix("/oauth/") in self._handlers
+        return self._is_metadata(path) or path in self._handlers
 
     def listen(self) -> None:
         """Hear of grants that any worker revokes; once, before the store is started."""
@@ -116,15 +115,18 @@ class ProxyEndpoints:
             retry = [(b"retry-after", b"2")]
             await send_error(exchange, OAuthError("temporarily_unavailable", _STORE_AWAY, 503, retry))
             return
-        await self._handlers[path.removeprefix("/oauth/")](exchange)
+        await self._handlers[path](exchange)
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""
         await self._services.upstream.aclose()
+        if self._assertions is not None:
+            await self._assertions.aclose()
 
     def document(self) -> dict[str, Any]:
         """Return the metadata of the authorization server (RFC 8414, X-AUTH-20)."""
         proxy = self._services.proxy
+        profiles = {} if self._assertions is None else {"authorization_grant_profiles_supported": [PROFILE]}
         return {
             "issuer": proxy.issuer,
             "authorization_endpoint": proxy.url("authorize"),
@@ -139,13 +141,14 @@ class ProxyEndpoints:
             "revocation_endpoint_auth_methods_supported": list(METHODS),
             "client_id_metadata_document_supported": True,
             "authorization_response_iss_parameter_supported": True,
+            **profiles,
         }
 
     def _is_metadata(self, path: str) -> bool:
         """Whether a path is one at which clients look: the well-known part may be before a path or after it."""
-        before, well_known, rest = path.rstrip("/").partition(_WELL_KNOWN)
+        before, well_known, rest = path.rstrip("/").partition(WELL_KNOWN)
         name, slash, after = rest.partition("/")
-        if not well_known or name not in _DOCUMENTS or (before and slash):
+        if not well_known or name not in DOCUMENTS or (before and slash):
             return False
         return before in self._places and slash + after in self._places
 

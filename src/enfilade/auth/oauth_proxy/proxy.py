@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from enfilade.auth.oauth_providers.provider import OAuth2
 from enfilade.auth.oauth_proxy.clients import ProxyClient
+from enfilade.auth.oauth_proxy.paths import ENDPOINTS, PREFIX
 from enfilade.auth.oauth_proxy.redirects import CLIENT_SCHEMES
 from enfilade.auth.resource_server import ResourceServer, check_servers
 from enfilade.auth.servers import AuthorizationServer, TokenVerifier
@@ -110,13 +111,17 @@ class OAuthProxy(ResourceServer):
         self.clients = _clients(clients)
         self.identity_providers = check_servers(identity_providers)
         self.redirect_schemes = frozenset(redirect_schemes)
-        self.access_token_time = _seconds(access_token_time, "access_token_time", 10, _DAY)
+        self.access_token_time = _seconds(access_token_time, "access_token_time", 1, _DAY)
         self.login_time = _seconds(login_time, "login_time", _MINUTE, 400 * _DAY)
         self.fetcher = _fetcher
 
     def placed(self, path: str) -> OAuthProxy:
         """Return the same for an endpoint at a path below the public URL: the resource that tokens are for."""
         return self._made(resource=self.issuer + path.rstrip("/"))
+
+    def reserved_paths(self) -> dict[str, str]:
+        """Return the endpoints of OAuth, by path."""
+        return {PREFIX + name: "the login of clients (auth=OAuthProxy)" for name in ENDPOINTS}
 
     def own_tokens(self, seal: Seal) -> OwnTokens:
         """Return what verifies the tokens of this proxy."""
@@ -146,7 +151,7 @@ class OAuthProxy(ResourceServer):
 
     def url(self, name: str) -> str:
         """Return the URL of one of the endpoints of OAuth."""
-        return f"{self.issuer}/oauth/{name}"
+        return f"{self.issuer}{PREFIX}{name}"
 
     @property
     def consent_url(self) -> str:

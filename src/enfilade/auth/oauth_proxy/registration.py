@@ -45,11 +45,12 @@ class Registrations:
             OAuthError: `invalid_redirect_uri` or `invalid_client_metadata` (RFC 7591 §3.2.2).
         """
         metadata = _read(body)
-        uris = self._redirect_uris(metadata)
         method = metadata.get("token_endpoint_auth_method", "client_secret_basic")
         if method not in METHODS:
             raise _bad(f"token_endpoint_auth_method must be one of {', '.join(METHODS)}")
         grant_types = self._granted(metadata)
+        has_logins = "authorization_code" in grant_types
+        uris = self._redirect_uris(metadata) if has_logins or metadata.get("redirect_uris") else []
         name = plain(_text(metadata, "client_name"), MOST_NAME) or _UNNAMED
         created_at = int(time.time())
         sealed = self._codec.seal(Registration(name, uris, method, created_at))

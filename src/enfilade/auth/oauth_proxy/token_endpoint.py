@@ -6,7 +6,7 @@ step that uses up a code or a refresh token, so a request that fails costs its c
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from enfilade.auth.oauth_providers.client import challenge_of
@@ -33,7 +33,7 @@ _provider_log: Final = LimitedLog(log)
 #: Characters of a PKCE verifier (RFC 7636 §4.1).
 _VERIFIER: Final = range(43, 129)
 
-GrantHandler = Callable[[Client, Parameters], Awaitable[dict[str, Any]]]
+GrantHandler = Callable[[Client, Parameters], Coroutine[Any, Any, dict[str, Any]]]
 
 
 class TokenEndpoint:

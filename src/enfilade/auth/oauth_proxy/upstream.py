@@ -203,11 +203,12 @@ def _user(info: Mapping[str, Any]) -> User:
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if isinstance(value, str) and 0 < len(value) <= _MOST_CHARACTERS and is_unicode(value):
-            return User(value, _claims(members), info)
+            return User(value, claims_of_user(members), info)
     raise ProviderError("it does not say who the user is", is_final=True)
 
 
-def _claims(members: Mapping[str, Any]) -> dict[str, Any]:
+def claims_of_user(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tokens say of a user besides the id."""
     claims = {}
     for claim, names in _CLAIMS.items():
         values = (members.get(name) for name in names)
