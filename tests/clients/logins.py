@@ -268,5 +268,15 @@ class RemoteConnection:
         for url in re.findall(r"visiting:\s+(http\S+)", self._process.log):
             if url not in self._visited:
                 with suppress(httpx.ConnectError):  # it may print the URL before it listens for the answer
-                    httpx.get(url, follow_redirects=True, timeout=TIMEOUT)
+                    _visit(url)
                     self._visited.add(url)
+
+
+def _visit(url: str) -> None:
+    """Open a page as a user who agrees to what it asks; errors are for the client."""
+    with httpx.Client(follow_redirects=True, timeout=TIMEOUT) as browser:
+        page = browser.get(url)
+        action = re.search(r'<form method="post" action="([^"]*)"', page.text)
+        if action is not None:
+            fields = dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', page.text))
+            browser.post(page.url.join(action[1]), data={**fields, "decision": "allow"})

@@ -1,4 +1,4 @@
-"""Enterprise-managed authorization: assertions of a trusted identity provider become access tokens (X-AUTH-41)."""
+"""Enterprise-managed authorization: assertions of an identity provider become access tokens (X-AUTH-41)."""
 
 import logging
 import secrets

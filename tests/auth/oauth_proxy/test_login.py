@@ -53,6 +53,7 @@ def test_the_metadata_of_the_authorization_server(public_url: str, path: str) ->
         "token_endpoint": f"{public_url}/oauth/token",
         "registration_endpoint": f"{public_url}/oauth/register",
         "revocation_endpoint": f"{public_url}/oauth/revoke",
+        "scopes_supported": ["notes:read", "notes:write", "offline_access"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],

@@ -4,18 +4,38 @@ import { createInterface } from "node:readline";
 const REDIRECT_URI = "http://127.0.0.1:1/callback";
 const MOST_REDIRECTS = 20;
 
-/** A user's browser: follow redirects until one leads back to the client, and return the parameters of that. */
+/** What a page asks a user to agree to: the URL of its form and its fields; undefined without one. */
+function formOf(url, html) {
+  const action = /<form method="post" action="([^"]*)"/.exec(html)?.[1];
+  if (!action) return undefined;
+  const fields = [...html.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"/g)];
+  return { url: new URL(action, url), body: new URLSearchParams([...fields.map(([, name, value]) => [name, value]), ["decision", "allow"]]) };
+}
+
+/**
+ * A user's browser: follow redirects until one leads back to the client, and return the parameters of that. The user
+ * agrees to what a page asks.
+ */
 async function visit(url) {
   const cookies = new Map();
+  let body;
   for (let hops = 0; hops < MOST_REDIRECTS; hops++) {
     const cookie = [...cookies].map((pair) => pair.join("=")).join("; ");
-    const response = await fetch(url, { redirect: "manual", headers: { cookie } });
+    const post = body && { method: "POST", body };
+    body = undefined;
+    const response = await fetch(url, { redirect: "manual", headers: { cookie }, ...post });
     for (const header of response.headers.getSetCookie()) {
       const [, name, value] = /^([^=]+)=([^;]*)/.exec(header);
       cookies.set(name, value);
     }
     const location = response.headers.get("location");
-    if (!location) throw new Error(`${url} answers ${response.status}: ${await response.text()}`);
+    if (!location) {
+      const html = await response.text();
+      const form = response.status === 200 ? formOf(url, html) : undefined;
+      if (!form) throw new Error(`${url} answers ${response.status}: ${html}`);
+      ({ url, body } = form);
+      continue;
+    }
     url = new URL(location, url);
     if (url.href.startsWith(REDIRECT_URI)) return url.searchParams;
   }

@@ -10,6 +10,7 @@ Each connection lives in a task of its own, because the clients' task groups mus
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -42,22 +43,37 @@ class Storage:
 
 
 class Browser:
-    """A user's browser, which follows redirects until one leads back to the client."""
+    """A user's browser, which follows redirects until one leads back to the client; the user agrees to all."""
 
     def __init__(self) -> None:
         self._returned: dict[str, str] = {}
 
     async def visit(self, url: str) -> None:
         async with httpx.AsyncClient(timeout=30) as browser:
+            request = browser.build_request("GET", url)
             for _ in range(MOST_REDIRECTS):
-                response = await browser.get(url)
+                response = await browser.send(request)
                 if response.next_request is None:
-                    raise RuntimeError(f"{url} answers {response.status_code}: {response.text}")
-                url = str(response.next_request.url)
+                    request = self._agreeing(browser, response)
+                    continue
+                request = response.next_request
+                url = str(request.url)
                 if url.startswith(REDIRECT_URI):
                     self._returned = dict(httpx.URL(url).params)
                     return
         raise RuntimeError(f"more than {MOST_REDIRECTS} redirects")
+
+    def _agreeing(self, browser: httpx.AsyncClient, page: httpx.Response) -> httpx.Request:
+        """Return the request that sends the form of a page, as a user who agrees.
+
+        Raises:
+            RuntimeError: it has none.
+        """
+        action = re.search(r'<form method="post" action="([^"]*)"', page.text)
+        if page.status_code != 200 or action is None:
+            raise RuntimeError(f"{page.url} answers {page.status_code}: {page.text}")
+        fields = dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', page.text))
+        return browser.build_request("POST", page.url.join(action[1]), data={**fields, "decision": "allow"})
 
     def returned(self) -> dict[str, str]:
         """Return what the server sent back: `code`, `state` and `iss`.

@@ -17,6 +17,7 @@ import httpx
 
 from enfilade import Context, MCPApp
 from enfilade.auth import OAuth2, OAuthProxy
+from support.authorization.document_server import DocumentServer, fetcher
 from support.authorization.oidc_provider import OidcProvider
 from support.servers.processes import enfilade_command, environment
 
@@ -62,6 +63,11 @@ def env(public_url: str, upstream: UpstreamClient, **options: Any) -> dict[str, 
     return environment(
         PUBLIC_URL=public_url, UPSTREAM=json.dumps(vars(upstream)), PROXY_OPTIONS=json.dumps(options)
     )
+
+
+def with_documents(host: DocumentServer) -> dict[str, str]:
+    """Return more variables, for a server that fetches documents from a host of the tests."""
+    return {"DOCUMENTS": json.dumps({"port": host.port, "certificate": str(host.certificate)})}
 
 
 def make_app(public_url: str, upstream: UpstreamClient, store: Any = None, **options: Any) -> MCPApp:
@@ -122,4 +128,7 @@ def serving(provider: OidcProvider, **options: Any) -> Iterator[str]:
 
 if "PUBLIC_URL" in os.environ and "UPSTREAM" in os.environ:
     upstream = UpstreamClient(**json.loads(os.environ["UPSTREAM"]))
-    app = make_app(os.environ["PUBLIC_URL"], upstream, **json.loads(os.environ["PROXY_OPTIONS"]))
+    options = json.loads(os.environ["PROXY_OPTIONS"])
+    if "DOCUMENTS" in os.environ:
+        options["_fetcher"] = fetcher(**json.loads(os.environ["DOCUMENTS"]))
+    app = make_app(os.environ["PUBLIC_URL"], upstream, **options)

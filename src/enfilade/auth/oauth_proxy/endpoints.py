@@ -133,6 +133,8 @@ class ProxyEndpoints:
             "token_endpoint": proxy.url("token"),
             "registration_endpoint": proxy.url("register"),
             "revocation_endpoint": proxy.url("revoke"),
+            # Every login has refresh tokens; clients that know the scope ask for it where it is listed.
+            "scopes_supported": [*self._services.scopes(), "offline_access"],
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
             "grant_types_supported": self._token_endpoint.grant_types,

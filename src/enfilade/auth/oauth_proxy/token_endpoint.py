@@ -6,7 +6,7 @@ step that uses up a code or a refresh token, so a request that fails costs its c
 
 import hmac
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from enfilade.auth.oauth_providers.client import challenge_of
@@ -43,7 +43,7 @@ class TokenEndpoint:
         others: grant types beside codes and refresh tokens.
     """
 
-    def __init__(self, services: Services, others: dict[str, GrantHandler]) -> None:
+    def __init__(self, services: Services, others: Mapping[str, GrantHandler]) -> None:
         self._services = services
         self._handlers: dict[str, GrantHandler] = {
             "authorization_code": self._redeem,
