@@ -22,6 +22,7 @@ from support.authorization.oidc_provider import OidcProvider
 from support.servers.processes import enfilade_command, environment
 
 COMMAND = enfilade_command("run", __file__, "--transport", "http", "--port", "{port}", "--log-level", "debug")
+CLAIMS = "name", "preferred_username", "email"
 SCOPE, MORE = "notes:read", "notes:write"
 """What every call needs, and what `write` needs besides."""
 
@@ -70,14 +71,15 @@ def with_documents(host: DocumentServer) -> dict[str, str]:
     return {"DOCUMENTS": json.dumps({"port": host.port, "certificate": str(host.certificate)})}
 
 
-def make_app(public_url: str, upstream: UpstreamClient, store: Any = None, **options: Any) -> MCPApp:
+def make_app(public_url: str, provider: OAuth2, store: Any = None, **options: Any) -> MCPApp:
     """Return the app.
 
     Args:
+        provider: with the credentials of the server there.
         store: what keeps grants.
         options: of `OAuthProxy`.
     """
-    auth = OAuthProxy(upstream.provider(), public_url=public_url, **{"scopes": [SCOPE], "leeway": 0, **options})
+    auth = OAuthProxy(provider, public_url=public_url, **{"scopes": [SCOPE], "leeway": 0, **options})
     app = MCPApp("notes", title="Notes of Ada", auth=auth, **({} if store is None else {"store": store}))
 
     @app.tool
@@ -99,6 +101,7 @@ def make_app(public_url: str, upstream: UpstreamClient, store: Any = None, **opt
             "issuer": principal.issuer,
             "client": principal.client_id,
             "scopes": sorted(principal.scopes),
+            "claims": {name: principal.claims[name] for name in CLAIMS if name in principal.claims},
             "revision": ctx.peer.revision,
         }
 
@@ -106,10 +109,11 @@ def make_app(public_url: str, upstream: UpstreamClient, store: Any = None, **opt
 
 
 @contextmanager
-def serving(provider: OidcProvider, **options: Any) -> Iterator[str]:
+def serving(provider: OidcProvider | OAuth2, **options: Any) -> Iterator[str]:
     """Serve the app in this process; yields its public URL.
 
     Args:
+        provider: at which the server is registered, or else with its credentials.
         options: of `make_app`.
     """
     from support.harness import Serving  # which the server in a process of its own does without
@@ -121,7 +125,8 @@ def serving(provider: OidcProvider, **options: Any) -> Iterator[str]:
 
     server = Serving(asgi)
     public_url = f"http://127.0.0.1:{server.port}"
-    apps.append(make_app(public_url, register_at(provider, public_url), **options))
+    upstream = provider if isinstance(provider, OAuth2) else register_at(provider, public_url).provider()
+    apps.append(make_app(public_url, upstream, **options))
     with server:
         yield public_url
 
@@ -131,4 +136,4 @@ if "PUBLIC_URL" in os.environ and "UPSTREAM" in os.environ:
     options = json.loads(os.environ["PROXY_OPTIONS"])
     if "DOCUMENTS" in os.environ:
         options["_fetcher"] = fetcher(**json.loads(os.environ["DOCUMENTS"]))
-    app = make_app(os.environ["PUBLIC_URL"], upstream, **options)
+    app = make_app(os.environ["PUBLIC_URL"], upstream.provider(), **options)

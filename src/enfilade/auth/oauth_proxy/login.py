@@ -27,7 +27,7 @@ from enfilade.auth.oauth_proxy.services import Services
 from enfilade.auth.oauth_proxy.upstream import kept
 from enfilade.auth.pages.page import send_message, send_page, send_redirect
 from enfilade.auth.safe_fetch.fetch import UnsafeURLError
-from enfilade.serving.failures import LimitedLog
+from enfilade.serving.failures import LimitedLog, masked
 from enfilade.state.store import StoreError
 from enfilade.transports.exchange import Headers, HttpExchange
 
@@ -136,6 +136,9 @@ class LoginFlow:
         except StoreError as error:
             _provider_log.write(logging.WARNING, "a login could not go on, for the store: %s", error)
             answer = OAuthError("temporarily_unavailable", "the server cannot keep the login").members()
+        except Exception as error:
+            masked(error, "allow= of OAuthProxy failed")
+            answer = OAuthError("server_error", "the server could not find out if the user may use it").members()
         await self._send_back(exchange, login.redirect_uri, login.state, answer)
 
     # -- steps -------------------------------------------------------------------------------------------------
