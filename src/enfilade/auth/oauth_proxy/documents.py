@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from enfilade.auth.oauth_proxy.redirects import CLIENT_SCHEMES, fault_of_redirect
+from enfilade.auth.pages.page import plain
 from enfilade.auth.safe_fetch.fetch import Document, SafeFetcher, UnsafeURLError
 from enfilade.primitives.public_urls import split
 
@@ -143,7 +144,7 @@ class ClientDocuments:
         if not isinstance(members, dict) or members.get("client_id") != client_id:
             raise UnsafeURLError("client_id in the document is not its URL")
         name, uris = members.get("client_name"), members.get("redirect_uris")
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str) or not plain(name):
             raise UnsafeURLError("the document has no client_name")
         if members.get("token_endpoint_auth_method", "none") != "none" or "client_secret" in members:
             raise UnsafeURLError("the document needs token_endpoint_auth_method none, and no secret")
@@ -152,7 +153,7 @@ class ClientDocuments:
         allowed = tuple(uri for uri in uris if not fault_of_redirect(uri, self._schemes))
         if not allowed:
             raise UnsafeURLError("the document has no redirect URI that is safe")
-        return ClientDocument(urlsplit(client_id).netloc, name[:MOST_NAME], allowed)
+        return ClientDocument(urlsplit(client_id).netloc, plain(name, MOST_NAME), allowed)
 
 
 def _age(headers: Mapping[str, str]) -> float:
