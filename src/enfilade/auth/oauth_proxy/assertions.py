@@ -74,9 +74,7 @@ class Assertions:
             ) from None
         scopes = self._scopes(form, granted)
         user = User(self._subject(claims), claims_of_user(claims), claims)
-        allowed = await self._services.proxy.allowed_scopes(user, scopes)
-        if allowed is None:
-            raise OAuthError("access_denied", "this user may not use this server", 403)
+        allowed = await self._services.allowed_scopes(user, scopes)
         await self._use(claims)
         return self._response(client, user, list(allowed))
 

@@ -27,7 +27,7 @@ from enfilade.auth.oauth_proxy.services import Services
 from enfilade.auth.oauth_proxy.upstream import kept
 from enfilade.auth.pages.page import send_message, send_page, send_redirect
 from enfilade.auth.safe_fetch.fetch import UnsafeURLError
-from enfilade.serving.failures import LimitedLog, masked
+from enfilade.serving.failures import LimitedLog
 from enfilade.state.store import StoreError
 from enfilade.transports.exchange import Headers, HttpExchange
 
@@ -136,9 +136,6 @@ class LoginFlow:
         except StoreError as error:
             _provider_log.write(logging.WARNING, "a login could not go on, for the store: %s", error)
             answer = OAuthError("temporarily_unavailable", "the server cannot keep the login").members()
-        except Exception as error:
-            masked(error, "allow= of OAuthProxy failed")
-            answer = OAuthError("server_error", "the server could not find out if the user may use it").members()
         await self._send_back(exchange, login.redirect_uri, login.state, answer)
 
     # -- steps -------------------------------------------------------------------------------------------------
@@ -280,10 +277,11 @@ class LoginFlow:
         """
         services = self._services
         tokens, user = await services.upstream.log_in(code, login.verifier)
-        scopes = await services.proxy.allowed_scopes(user, login.scopes)
-        if scopes is None:
+        try:
+            scopes = await services.allowed_scopes(user, login.scopes)
+        except OAuthError:
             await services.upstream.revoke(kept(tokens))
-            raise OAuthError("access_denied", "this user may not use this server")
+            raise
         grant = Grant(user.subject, login.client, list(scopes), dict(user.claims), kept(tokens))
         grant_id = await services.grants.add(grant)
         ends_at = int(time.time()) + CODE_TIME

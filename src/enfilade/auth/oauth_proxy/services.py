@@ -1,6 +1,6 @@
 """What the endpoints of one proxy have in common."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from enfilade.auth.claims import is_same_url
@@ -10,7 +10,8 @@ from enfilade.auth.oauth_proxy.grants import Grants
 from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
 from enfilade.auth.oauth_proxy.proxy import OAuthProxy
 from enfilade.auth.oauth_proxy.sealed import Codec
-from enfilade.auth.oauth_proxy.upstream import Upstream
+from enfilade.auth.oauth_proxy.upstream import Upstream, User
+from enfilade.serving.failures import masked
 
 #: Scopes that clients of OpenID Connect ask for by habit, and that mean nothing here.
 _OF_OPENID = frozenset(("openid", "profile", "email", "offline_access"))
@@ -54,6 +55,24 @@ class Services:
         if not granted:
             raise OAuthError("invalid_scope", "there is none of these scopes here")
         return granted
+
+    async def allowed_scopes(self, user: User, scopes: Sequence[str]) -> tuple[str, ...]:
+        """Return the scopes that a user gets of those that were asked for.
+
+        Raises:
+            OAuthError: `access_denied`, the user may not use this server; `server_error`, the function of the
+                author has failed that says so.
+        """
+        try:
+            allowed = await self.proxy.allowed_scopes(user, scopes)
+        except Exception as error:
+            masked(error, "allow= of OAuthProxy failed")
+            raise OAuthError(
+                "server_error", "the server could not find out if the user may use it", 500
+            ) from None
+        if allowed is None:
+            raise OAuthError("access_denied", "this user may not use this server", 403)
+        return allowed
 
     def check_resource(self, parameters: Parameters) -> None:
         """Check that a request names no other resource than ours (RFC 8707).
