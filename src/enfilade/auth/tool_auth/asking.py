@@ -170,7 +170,8 @@ class ConsentAsker:
 
     async def _ask_and_wait(self, request: Request, consent: Consent) -> None:
         """Ask a client that answers while the call goes on, and wait for the callback (A4)."""
-        elicitation_id = uuid.uuid4().hex
+        has_ids = request.peer.revision in ONLY_1125  # R-546, R-547
+        elicitation_id = uuid.uuid4().hex if has_ids else None
         question = consent.question(elicitation_id)
         self._waiting += 1
         asked = asyncio.create_task(asking.ask(request, question, key=consent.key, timeout=self._timeout))
@@ -192,7 +193,7 @@ class ConsentAsker:
             raise consent.refusal(f"nobody has given consent within {self._timeout:g} seconds")
         if outcome:
             raise consent.refusal(outcome)
-        if request.peer.revision in ONLY_1125:  # R-547: no later revision has it
+        if elicitation_id is not None:
             params = msgspec.json.encode({"elicitationId": elicitation_id})
             request.push(encode_notification("notifications/elicitation/complete", params))
 

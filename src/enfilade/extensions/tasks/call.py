@@ -12,7 +12,6 @@ from msgspec import UNSET, Raw
 from enfilade.extensions.tasks.askers import JournalAsker, TaskAsker, TaskRound, WaitingAsker
 from enfilade.extensions.tasks.outlet import TaskOutlet
 from enfilade.extensions.tasks.state import TaskState
-from enfilade.serving.callers.local import is_local, local_base
 from enfilade.serving.callers.tool_auth import given_tokens
 from enfilade.serving.channel import Channel, Outcome
 from enfilade.serving.client_requests.request_state import CallRecord, HandlerMemo, RequestStateCodec
@@ -92,8 +91,8 @@ class TaskCall:
                 asker=asker,
                 principal=state.client.restored_principal() if original is None else original.principal,
                 local_scopes=None if scopes is None else frozenset(scopes),
-                is_local=original is not None and is_local(original.channel),
-                local_base="" if original is None else local_base(original.channel),
+                is_local=state.client.local_base is not None,
+                local_base=state.client.local_base or "",
                 tool_tokens=None if original is None else given_tokens(original.channel),
                 external_cancellations=0,
                 on_overdue=self._abandon,

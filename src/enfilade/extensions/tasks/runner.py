@@ -179,7 +179,7 @@ class TaskRunner:
             id=secrets.token_hex(16),
             tool=request.params.name,
             params=msgspec.json.encode(params),
-            client=Client.of(request.peer, request.principal, request.channel.local_scopes),
+            client=Client.of(request),
             created=now,
             updated=now,
             ttl=kept,

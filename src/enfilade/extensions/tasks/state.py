@@ -19,8 +19,10 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Raw
 
+from enfilade.serving.callers.local import is_local, local_base
 from enfilade.serving.channel import Peer
 from enfilade.serving.principal import Principal
+from enfilade.serving.request import Request
 from enfilade.wire.lifecycle import ClientCapabilities, Implementation
 from enfilade.wire.revisions import STATELESS
 from enfilade.wire.tasks import TaskStatus
@@ -58,6 +60,8 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
         identity: subject, issuer, client id, scopes, claims as JSON and expiry of its principal, without its
             token; None if nobody is known. Claims of a host that JSON cannot hold are left out.
         local_scopes: what it may do over stdio; None over HTTP.
+        local_base: by which URL a client on this machine has reached the server, empty over a pipe; None for any
+            other client.
     """
 
     revision: str
@@ -67,10 +71,13 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
     session_id: str | None
     identity: tuple[str, str | None, str | None, list[str], bytes, float | None] | None
     local_scopes: list[str] | None
+    local_base: str | None = None
 
     @classmethod
-    def of(cls, peer: Peer, principal: Principal | None, local_scopes: frozenset[str] | None) -> "Client":
+    def of(cls, request: Request) -> "Client":
         """Return what is kept of who calls."""
+        peer, principal, channel = request.peer, request.principal, request.channel
+        local_scopes = channel.local_scopes
         identity = None
         if principal is not None:
             identity = (
@@ -89,6 +96,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
             peer.session_id,
             identity,
             None if local_scopes is None else sorted(local_scopes),
+            local_base(channel) if is_local(channel) else None,
         )
 
     def peer(self) -> Peer:
