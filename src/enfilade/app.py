@@ -546,6 +546,7 @@ class MCPApp(Registration):
                 self.caller_state,
                 self._auth,
                 self._dotenv,
+                self.timings,
             )
         return self._tool_auth
 

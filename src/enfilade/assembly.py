@@ -561,6 +561,7 @@ def build_tool_auth(
     state: StateStore,
     auth: ResourceServer | None,
     dotenv: Callable[[], Path | None],
+    timings: Timings,
 ) -> ToolAuthorization:
     """Return what gives tools tokens of other services.
 
@@ -571,6 +572,7 @@ def build_tool_auth(
         state: has the store and the keys.
         auth: who may call; the settings outrank it.
         dotenv: returns the `.env` file, or None.
+        timings: of redemptions and refreshes.
 
     Raises:
         SettingsError: a setting of authorization has a value that it cannot have.
@@ -591,6 +593,7 @@ def build_tool_auth(
         in_force,
         lambda: list(app.tools),
         lambda name: environment(name, peer),
+        timings,
     )
 
 

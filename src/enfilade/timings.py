@@ -72,6 +72,9 @@ class Timings(Struct, frozen=True, kw_only=True):
         secret_wait_poll: between two reads of the store during `secret_wait`.
         agreement_retries: after each failed attempt to agree with the store. A file that was replaced fails once
             for each connection to the old one.
+        code_redemption: after which the redemption of an authorization code counts as cut off; its request has
+            a limit far below.
+        token_refresh: for which a worker may refresh a token of another service before another one tries.
         folder_lock_wait: for the lock under which private folders are created; it is held for moments only.
     """
 
@@ -122,4 +125,6 @@ class Timings(Struct, frozen=True, kw_only=True):
     secret_wait: float = 2.0
     secret_wait_poll: float = 0.1
     agreement_retries: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
+    code_redemption: float = 30.0
+    token_refresh: float = 20.0
     folder_lock_wait: float = 5.0

@@ -5,6 +5,7 @@ hidden fields, as a browser would do it under `Referrer-Policy: no-referrer` and
 `Content-Security-Policy`, which Chromium also holds against the redirects that a form comes to.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Self
@@ -71,6 +72,7 @@ class Visitor:
 
     def __init__(self, login: str | None = None) -> None:
         self._client = httpx.Client(timeout=30, trust_env=False, headers={"Accept": "text/html"})
+        self._sent_with: dict[str, str] = {}
         if login is not None:
             self._client.cookies.set("login", login, domain="127.0.0.1")
 
@@ -83,6 +85,13 @@ class Visitor:
     @property
     def cookies(self) -> httpx.Cookies:
         return self._client.cookies
+
+    def send_with(self, headers: Mapping[str, str]) -> None:
+        """Send these headers with each request from now on, in place of those before."""
+        for name in self._sent_with:
+            self._client.headers.pop(name, None)
+        self._sent_with = dict(headers)
+        self._client.headers.update(headers)
 
     def open(self, url: str, until: str | None = None) -> Page:
         """Open a link, and return the page that comes at last.

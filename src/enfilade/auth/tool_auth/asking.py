@@ -135,7 +135,7 @@ class ConsentAsker:
         if answer is not None and question.read(answer).action != "accept":
             await self._pending.end(consent.id, DECLINED)
         row = await self._pending.read(consent.id)
-        outcome = None if row is None else row.value.outcome
+        outcome = None if row is None else self._pending.outcome_of(row.value)
         if row is not None and outcome is None:
             return consent, False
         del memo.once[key]

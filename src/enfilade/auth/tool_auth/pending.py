@@ -33,8 +33,6 @@ from enfilade.state.store import StoreError
 LIFETIME: Final = 600.0
 #: Seconds for which the outcome is known to calls that wait or come again.
 _OUTCOME: Final = 900.0
-#: Seconds after which a redemption counts as interrupted: its request has a limit far below.
-_REDEMPTION: Final = 30.0
 #: Seconds between two looks into the store, at first and at most; a message of the bus comes before.
 _LOOK: Final = 0.25
 _LONGEST_LOOK: Final = 2.0
@@ -97,15 +95,18 @@ class Pending(msgspec.Struct, array_like=True, kw_only=True, frozen=True):
         """Whether a user can still go on with it."""
         return self.phase in (Phase.NEW.value, Phase.OPENED.value) and self.expires_at > time.time()
 
-    @property
-    def outcome(self) -> str | None:
-        """Why it has ended without a token; empty if there is one, None if it goes on."""
+    def outcome(self, redemption: float) -> str | None:
+        """Return why it has ended without a token; empty if there is one, None if it goes on.
+
+        Args:
+            redemption: seconds after which the redemption of a code counts as cut off.
+        """
         if self.phase == Phase.DONE.value:
             return ""
         if self.phase == Phase.ENDED.value:
             return self.reason
         if self.phase == Phase.REDEEMING.value:
-            return INTERRUPTED if self.begun_at + _REDEMPTION < time.time() else None
+            return INTERRUPTED if self.begun_at + redemption < time.time() else None
         return None if self.expires_at > time.time() else EXPIRED
 
 
@@ -115,10 +116,17 @@ EXPIRED: Final = "nobody has given consent in time"
 
 
 class PendingAuthorizations:
-    """Keeps the authorizations of one server."""
+    """Keeps the authorizations of one server.
 
-    def __init__(self, server: str, state: StateStore) -> None:
+    Args:
+        server: its name.
+        state: has the store and the keys of the server.
+        redemption: seconds after which the redemption of a code counts as cut off.
+    """
+
+    def __init__(self, server: str, state: StateStore, redemption: float) -> None:
         self._server = server
+        self._redemption = redemption
         self._state = state
         self._rows = SealedRows(state, "tool_auth", Pending)
         self._wakers: dict[str, set[asyncio.Event]] = {}
@@ -141,13 +149,17 @@ class PendingAuthorizations:
         """Return an authorization; None if there is none, or none any more."""
         return await self._rows.read(self._name(id)) if 0 < len(id) <= 64 else None
 
+    def outcome_of(self, pending: Pending) -> str | None:
+        """Return why an authorization has ended without a token; empty if there is one, None if it goes on."""
+        return pending.outcome(self._redemption)
+
     async def change(self, id: str, row: Row[Pending], **changes: Any) -> Row[Pending] | None:
         """Change an authorization if it still is as it was read; None if somebody else was faster."""
         value = replace(row.value, **changes)
         stored = await self._rows.replace(self._name(id), row.stored, value, LIFETIME + _OUTCOME)
         if stored is None:
             return None
-        if value.outcome is not None:
+        if self.outcome_of(value) is not None:
             await self._wake(id)
         return Row(value, stored)
 
@@ -155,7 +167,7 @@ class PendingAuthorizations:
         """End an authorization that goes on, such as by a user who declines."""
         for _ in range(10):
             row = await self.read(id)
-            if row is None or row.value.outcome is not None:
+            if row is None or self.outcome_of(row.value) is not None:
                 return
             if await self.change(id, row, phase=Phase.ENDED.value, reason=reason) is not None:
                 return
@@ -195,7 +207,7 @@ class PendingAuthorizations:
             while True:
                 event.clear()
                 row = await self.read(id)
-                outcome = EXPIRED if row is None else row.value.outcome
+                outcome = EXPIRED if row is None else self.outcome_of(row.value)
                 remaining = ends_at - time.monotonic()
                 if outcome is not None or remaining <= 0:
                     return outcome

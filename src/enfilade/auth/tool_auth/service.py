@@ -19,6 +19,7 @@ from enfilade.auth.tool_auth.vault import Vault
 from enfilade.auth.tool_auth.visitor import Logins
 from enfilade.serving.callers.state_records import StateStore
 from enfilade.settings import Settings, SettingsError
+from enfilade.timings import Timings
 from enfilade.transports.http.origin_checks import is_loopback
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class ToolAuthorization:
         auth: who may call; None if nobody is asked.
         tools: returns the tools.
         variable: returns a variable of the environment, or of `.env`.
+        timings: of redemptions and refreshes.
 
     Attributes:
         authorizer: gives tools their tokens.
@@ -73,6 +75,7 @@ class ToolAuthorization:
         auth: ResourceServer | None,
         tools: Callable[[], Iterable[NamedTool]],
         variable: Variable,
+        timings: Timings,
     ) -> None:
         check_installed()
         self._settings = settings
@@ -80,8 +83,8 @@ class ToolAuthorization:
         self._tools = tools
         servers = () if auth is None else auth.authorization_servers
         self.clients = ToolClients(providers, self._named, variable)
-        self.vault = Vault(server, state)
-        pending = PendingAuthorizations(server, state)
+        self.vault = Vault(server, state, timings.token_refresh)
+        pending = PendingAuthorizations(server, state, timings.code_redemption)
         logins = Logins(servers, getattr(auth, "visitor_login", None))
         self._has_login = logins.is_there
         self.pages = AuthorizationPages(title, state.seal, self.clients, self.vault, pending, logins)

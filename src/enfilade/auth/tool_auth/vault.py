@@ -32,8 +32,7 @@ log = logging.getLogger("enfilade.auth")
 RETENTION: Final = 400 * 86_400.0
 #: A token that ends within so many seconds is refreshed before a tool gets it (A14).
 REFRESH_BEFORE: Final = 60.0
-#: Seconds that a worker may take to refresh, and between two looks of those that wait for it.
-_LEASE: Final = 20.0
+#: Seconds between two looks of those that wait for the worker that refreshes, at first and at most.
 _LOOK: Final = 0.05
 _LONGEST_LOOK: Final = 0.5
 #: Error codes after which a refresh token is good for nothing more: of RFC 6749, GitHub and Slack.
@@ -110,10 +109,12 @@ class Vault:
     Args:
         server: the server's name; servers with one store and other names have other entries.
         state: has the store and the keys of the server.
+        lease: seconds that a worker may take to refresh a token.
     """
 
-    def __init__(self, server: str, state: StateStore) -> None:
+    def __init__(self, server: str, state: StateStore, lease: float) -> None:
         self._server = server
+        self._lease = lease
         self._entries = SealedRows(state, "tool_token", Entry)
         self._shards = SealedRows(state, "tool_token_list", Shard)
         self._leases = SealedRows(state, "tool_token_lease", _Lease)
@@ -238,12 +239,12 @@ class Vault:
         """Refresh an entry, or wait for the worker that does."""
         lease = self._leases.name_of(name)
         owner = _Lease(secrets.token_hex(8))
-        pause, ends_at = _LOOK, time.monotonic() + 2 * _LEASE
+        pause, ends_at = _LOOK, time.monotonic() + 2 * self._lease
         while True:
             row = await self._entries.read(name)
             if row is None or not _needs_refresh(row.value, rejected):
                 return row
-            held = await self._leases.replace(lease, None, owner, _LEASE)
+            held = await self._leases.replace(lease, None, owner, self._lease)
             if held is not None:
                 try:
                     row = await self._entries.read(name)  # another worker may have been faster
@@ -251,7 +252,7 @@ class Vault:
                         return row
                     return await self._refresh(name, row, client, rejected)
                 finally:
-                    await self._leases.replace(lease, held, None, _LEASE)
+                    await self._leases.replace(lease, held, None, self._lease)
             if time.monotonic() > ends_at:
                 raise RefreshUnavailableError("other workers refresh it")
             await asyncio.sleep(pause)
