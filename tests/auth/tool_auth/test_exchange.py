@@ -64,7 +64,7 @@ def token_of(issuer: OAuthService, serving: Serving, user: str, **claims: Any) -
 
 
 async def test_a_token_is_exchanged_once(issuer: OAuthService, serving: Serving) -> None:
-    """Kept for the caller, the service and the scopes until it ends; with the credentials of the server."""
+    """R-707, R-610: kept for the caller, the service and the scopes until it ends."""
     token = token_of(issuer, serving, "ada")
     for _ in range(2):
         assert text_of(await called(serving, token, scopes=["read"])) == "ada: read"

@@ -68,6 +68,7 @@ async def link_for(issuer: OAuthService, serving: Serving, user: str) -> str:
 async def test_the_user_logs_in_and_consents(
     issuer: OAuthService, service: OAuthService, serving: Serving
 ) -> None:
+    """A9, R-545, R-718."""
     url = await link_for(issuer, serving, "ada")
     issuer.user, service.user = "ada", "ada-at-corp"
     page = await asyncio.to_thread(visited, url)

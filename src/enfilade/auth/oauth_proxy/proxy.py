@@ -22,6 +22,7 @@ from enfilade.primitives.access import check_scopes
 if TYPE_CHECKING:
     from enfilade.auth.oauth_proxy.upstream import User
     from enfilade.auth.oauth_proxy.verifier import OwnTokens
+    from enfilade.auth.oauth_proxy.visitor import ProviderLogin
     from enfilade.auth.safe_fetch.fetch import SafeFetcher
     from enfilade.state.tokens import Seal
 
@@ -118,6 +119,13 @@ class OAuthProxy(ResourceServer):
     def placed(self, path: str) -> OAuthProxy:
         """Return the same for an endpoint at a path below the public URL: the resource that tokens are for."""
         return self._made(resource=self.issuer + path.rstrip("/"))
+
+    @property
+    def visitor_login(self) -> ProviderLogin:
+        """By which a visitor of a page proves to be one of the users."""
+        from enfilade.auth.oauth_proxy.visitor import ProviderLogin
+
+        return ProviderLogin(self)
 
     def reserved_paths(self) -> dict[str, str]:
         """Return the endpoints of OAuth, by path."""
