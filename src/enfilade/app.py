@@ -770,6 +770,19 @@ class MCPApp(Registration):
         route.path_regex = re.compile(LOGIN_PATHS)
         return route
 
+    @named_in_errors("app.consent_route")
+    def consent_route(self) -> Route:
+        """Return the route by which a host serves the pages on which users consent to tools, at its own root.
+
+        It is needed beside `host_route()`; a mount has them below it. `public_url` says where they are.
+
+        Raises:
+            ModuleNotFoundError: there is no Starlette.
+        """
+        from starlette.routing import Route
+
+        return Route("/auth/{path:path}", self, methods=None)
+
     @named_in_errors("app.metrics_route")
     def metrics_route(self) -> Route:
         """Return the route by which a host serves the metrics at its own root, beside `host_route()` or a mount.

@@ -18,6 +18,7 @@ from support.authorization.visitor import Page, Visitor
 from support.waiting import until
 
 pytestmark = pytest.mark.anyio
+META = "enfilade/authorization"
 ERAS = ("session", "stateless")
 WAYS = [(era, transport) for era in ERAS for transport in ("memory", "http")]
 
@@ -251,3 +252,11 @@ async def test_a_token_of_a_test(service: OAuthService) -> None:
         result = await client.call_tool("save")
         assert 'connect(app, auth={"corp"' in text_of(result)
     assert service.visits == []
+
+
+async def test_too_many_links(service: OAuthService) -> None:
+    """R-713: nobody fills the store with links that are not used."""
+    async with connect(tool_app(service)) as client:
+        results = [await client.call_tool("whoami") for _ in range(61)]
+    assert [META in (result.meta or {}) for result in results] == [True] * 60 + [False]
+    assert "use an earlier link" in text_of(results[-1])

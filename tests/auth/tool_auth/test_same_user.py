@@ -196,3 +196,17 @@ async def test_the_link_of_another_browser(issuer: OAuthService, service: OAuthS
         assert (await asyncio.to_thread(ada.open, redirect.trail[-1])).status == 200
         assert (await asyncio.to_thread(ada.open, redirect.trail[-1])).status == 400
     assert issuer.grants.replayed_codes == service.grants.replayed_codes == 0
+
+
+async def test_the_pages_within_a_host(service: OAuthService) -> None:
+    """A host that routes the endpoint routes the pages as well."""
+    from starlette.applications import Starlette
+
+    app = tool_app(service)
+    with Serving(Starlette(routes=[app.host_route(), app.consent_route()])) as serving:
+        async with connect(url_of(serving)) as client:
+            result = await client.call_tool("whoami")
+            assert result.meta is not None
+            page = await asyncio.to_thread(visited, result.meta["enfilade/authorization"]["url"], "ada")
+            assert page.status == 200
+            assert text_of(await client.call_tool("whoami")) == "ada: read"

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 LOCAL: Final = "local user"
 
 
+#: Links of one user within their lifetime at one worker, and users that are counted.
+_MOST_LINKS: Final = 60
+_MOST_USERS: Final = 10_000
+
+
 class User(NamedTuple):
     """For whom a token is.
 
@@ -89,6 +94,7 @@ class Authorizer:
         self._asker = asker
         self._links = links
         self._exchange = exchange
+        self._links_made: dict[str, list[float]] = {}
 
     async def authorize(
         self, request: Request, tool: str, requirements: Sequence[AuthRequirement]
@@ -163,6 +169,7 @@ class Authorizer:
         row: Row[Entry] | None,
     ) -> Consent:
         """Return a new authorization, for the union of what is granted and what the tool needs (A3)."""
+        self._count_link(user)
         base = await self._links.base(request)
         granted = () if row is None else row.value.scopes
         scopes = tuple(dict.fromkeys((*granted, *requirement.scopes)))
@@ -184,6 +191,21 @@ class Authorizer:
         allows = f" with the scopes {', '.join(scopes)}" if scopes else ""
         message = f"{tool} needs your consent to act for you at {title}{allows}; {self._server} asks for it."
         return Consent(id, f"{base}/auth/start/{id}", message, requirement.provider, title, scopes)
+
+    def _count_link(self, user: User) -> None:
+        """Count a link of a user, so that nobody fills the store with links that are not used (R-713).
+
+        Raises:
+            AuthError: there are too many.
+        """
+        now = time.monotonic()
+        made = [at for at in self._links_made.pop(user.key, ()) if at > now - LIFETIME]
+        if len(made) >= _MOST_LINKS:
+            self._links_made[user.key] = made
+            raise AuthError("The user was asked for consent too often; use an earlier link, or wait 10 minutes")
+        self._links_made[user.key] = [*made, now]  # at the end: who has waited longest is forgotten first
+        while len(self._links_made) > _MOST_USERS:
+            del self._links_made[next(iter(self._links_made))]
 
     # -- what else a call can do ---------------------------------------------------------------------------------
 

@@ -118,7 +118,7 @@ class Vault:
         self._entries = SealedRows(state, "tool_token", Entry)
         self._shards = SealedRows(state, "tool_token_list", Shard)
         self._leases = SealedRows(state, "tool_token_lease", _Lease)
-        self._refreshing: dict[str, asyncio.Task[Row[Entry] | None]] = {}
+        self._refreshing: dict[tuple[str, str | None], asyncio.Task[Row[Entry] | None]] = {}
 
     def name_of(self, principal: str, provider: str, client_id: str) -> str:
         """Return the name of the row of an entry (A12)."""
@@ -220,16 +220,17 @@ class Vault:
         if not _needs_refresh(row.value, rejected):
             return row
         name = self.name_of(row.value.principal, row.value.provider, row.value.client_id)
-        task = self._refreshing.get(name)
+        key = name, rejected
+        task = self._refreshing.get(key)
         if task is None or task.get_loop() is not asyncio.get_running_loop():
             task = asyncio.create_task(self._refresh_in_turn(name, client, rejected))
-            self._refreshing[name] = task
-            task.add_done_callback(lambda done: self._forget(name, done))
+            self._refreshing[key] = task
+            task.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(task)
 
-    def _forget(self, name: str, task: asyncio.Task[Row[Entry] | None]) -> None:
-        if self._refreshing.get(name) is task:
-            del self._refreshing[name]
+    def _forget(self, key: tuple[str, str | None], task: asyncio.Task[Row[Entry] | None]) -> None:
+        if self._refreshing.get(key) is task:
+            del self._refreshing[key]
         if not task.cancelled():
             task.exception()  # whoever waits for it has it
 
