@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: What an error code may be (RFC 6749 §5.2), so that it can be logged and shown.
 _ERROR_CODE: Final = re.compile(r"[!#-\[\]-~ ]{1,64}")
+#: What a scope may be, and how many of them are read.
+_SCOPE: Final = re.compile(r"[!#-\[\]-~]{1,256}")
+_MOST_SCOPES: Final = 256
 #: Most characters of a token that is kept.
 _LONGEST_TOKEN: Final = 64 * 1024
 #: Longest time for which a response is believed, in seconds; tokens without `expires_in` have no end.
@@ -127,8 +130,15 @@ def _expiry(members: Mapping[str, Any]) -> float | None:
 
 
 def _scopes(value: object, separator: str) -> tuple[str, ...] | None:
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return tuple(dict.fromkeys(value))
-    if not isinstance(value, str):
+    """Return the scopes of a response, which are shown to users and models; None if it does not name any.
+
+    What cannot be a scope (RFC 6749 §3.3) is left out.
+    """
+    if isinstance(value, str):
+        named: list[Any] = value.replace(separator, " ").split()
+    elif isinstance(value, list):
+        named = value
+    else:
         return None
-    return tuple(dict.fromkeys(value.replace(separator, " ").split()))
+    scopes = [scope for scope in named if isinstance(scope, str) and _SCOPE.fullmatch(scope)]
+    return tuple(dict.fromkeys(scopes))[:_MOST_SCOPES]

@@ -20,6 +20,7 @@ from enfilade.serving.callers.local import is_local
 from enfilade.serving.callers.tool_auth import AuthError, CallAuth, RejectedTokenError, ToolToken, given_tokens
 from enfilade.serving.failures import masked, single_error
 from enfilade.serving.request import Request
+from enfilade.serving.secrets import Redaction
 from enfilade.state.store import StoreError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: The key of the user of this process, where nobody authenticates callers; no principal has it.
 LOCAL: Final = "local user"
+#: What they are called for people.
+LOCAL_NAME: Final = "the user of this machine"
 
 
 #: Links of one user within their lifetime at one worker, and users that are counted.
@@ -258,7 +261,7 @@ async def revoke_at(client: ProviderClient, entry: Entry) -> str | None:
         if not await client.revoke(token or entry.access_token, hint or "access_token"):
             return f"{client.provider.title} has no place to revoke tokens; do it in its settings"
     except ProviderError as error:
-        masked(error, f"tokens of {client.provider.id} could not be revoked there")
+        masked(error, f"tokens of {client.provider.id} could not be revoked there", Redaction(()), as_text=True)
         return f"{client.provider.title} has not confirmed it; check in its settings"
     return None
 
@@ -273,7 +276,7 @@ def user_of(request: Request) -> User:
     if principal is not None:
         return User(principal.key, principal.subject, principal.issuer)
     if is_local(request.root.channel):
-        return User(LOCAL, "the user of this machine", None)
+        return User(LOCAL, LOCAL_NAME, None)
     raise AuthError(
         "The server does not know who calls, so it cannot act for anybody: it needs MCPApp(auth=...), or a "
         "client on its own machine"

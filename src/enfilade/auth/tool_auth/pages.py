@@ -37,6 +37,7 @@ from enfilade.auth.tool_auth.vault import Vault
 from enfilade.auth.tool_auth.visitor import Logins, VisitorLogin
 from enfilade.serving.callers.local import is_local_http
 from enfilade.serving.failures import log_failure, log_safely
+from enfilade.serving.secrets import Redaction
 from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.asgi import host_principal
@@ -132,7 +133,7 @@ class AuthorizationPages:
         except PageError as error:
             await send_message(exchange, error.status, error.title, error.text, reference=error.reference)
         except StoreError as error:
-            reference = log_failure(error, "a page of authorization failed")
+            reference = _logged(error, "a page of authorization failed")
             title, text = "Not available at present", "The server cannot reach its store. Try again in a moment."
             await send_message(exchange, 503, title, text, reference=reference)
         except DisconnectedError:
@@ -146,7 +147,7 @@ class AuthorizationPages:
         self._check_place(exchange, pending)
         client = self._client_of(pending)
         login = self._login_of(exchange, pending)
-        cookie = _cookie_of(exchange) or secrets.token_urlsafe(32)
+        cookie = _cookie_of(exchange, pending) or secrets.token_urlsafe(32)
         provider = client.provider
         await send_page(
             exchange,
@@ -165,7 +166,7 @@ class AuthorizationPages:
         """Send the browser on, since the button was pressed."""
         row = await self._open(id)
         self._check_place(exchange, row.value)
-        form, cookie = await _form_of(exchange), _cookie_of(exchange)
+        form, cookie = await _form_of(exchange), _cookie_of(exchange, row.value)
         token = form.get("token", "")
         if cookie is None or not hmac.compare_digest(token.encode(), self._form_token(cookie, id).encode()):
             raise PageError(403, *_OTHER)
@@ -217,7 +218,7 @@ class AuthorizationPages:
         row = await self._pending.read(id)
         if row is None or not row.value.is_open or row.value.state != _digest(query.get("state", "")):
             raise PageError(400, *_USED)
-        cookie = _cookie_of(exchange)
+        cookie = _cookie_of(exchange, row.value)
         if cookie is None or row.value.browser != _digest(cookie):
             raise PageError(400, *_OTHER)
         self._check_place(exchange, row.value)
@@ -248,7 +249,7 @@ class AuthorizationPages:
                 nonce=pending.nonce,
             )
         except ProviderError as error:
-            reference = log_failure(error, "the login of a visitor failed")
+            reference = _logged(error, "the login of a visitor failed")
             text = "Open the link from the conversation again to try once more."
             raise PageError(400, "The login has failed", text, reference) from None
         if key != pending.principal:
@@ -267,7 +268,7 @@ class AuthorizationPages:
         try:
             await client.check_issuer(query.get("iss"))
         except ProviderError as error:
-            reference = log_failure(error, "a response of a provider was refused")
+            reference = _logged(error, "a response of a provider was refused")
             text = "The response is not that of the service that you were sent to. Nothing was granted."
             raise PageError(400, "The response is refused", text, reference) from None
         if "error" in query:
@@ -309,7 +310,7 @@ class AuthorizationPages:
         try:
             tokens = await client.redeem(code, verifier=pending.verifier, redirect_uri=redirect_uri)
         except ProviderError as error:
-            reference = log_failure(error, f"a code of {client.provider.id} was not redeemed")
+            reference = _logged(error, f"a code of {client.provider.id} was not redeemed")
             reason = f"{client.provider.title} has given no token (reference {reference})"
             await self._pending.change(id, row, phase=Phase.ENDED.value, reason=reason, verifier="")
             return reference
@@ -396,12 +397,20 @@ async def _persistently(write: Callable[[], Awaitable[object]]) -> None:
     await write()
 
 
+def _logged(error: Exception, event: str) -> str:
+    """Log a failure, and return the reference to it.
+
+    The traceback is a text: its frames have codes, tokens and the secret of the client as variables.
+    """
+    return log_failure(error, event, Redaction(()), as_text=True)
+
+
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
 def _unreachable(error: ProviderError) -> PageError:
-    reference = log_failure(error, "a provider cannot be asked")
+    reference = _logged(error, "a provider cannot be asked")
     text = "The service that you would be sent to does not answer. Reload this page in a minute."
     return PageError(502, "The service cannot be reached", text, reference)
 
@@ -411,20 +420,27 @@ def _check_method(exchange: HttpExchange, *methods: str) -> None:
         raise PageError(405, "This is a page for browsers", "Open the link in a browser.")
 
 
+def _cookie_name(pending: Pending) -> tuple[str, bool]:
+    """Return the name of the cookie, and whether it is for https alone: then no other host can set it."""
+    is_secure = urlsplit(pending.base).scheme == "https"
+    return (f"__Host-{_COOKIE}" if is_secure else _COOKIE), is_secure
+
+
 def _set_cookie(value: str, pending: Pending) -> tuple[bytes, bytes]:
     """Return the header that sets the cookie of a browser. `Lax`, as it has to come with the callback."""
-    is_secure = urlsplit(pending.base).scheme == "https"
-    name, more = (f"__Host-{_COOKIE}", "; Secure") if is_secure else (_COOKIE, "")
+    name, is_secure = _cookie_name(pending)
+    more = "; Secure" if is_secure else ""
     return (b"set-cookie", f"{name}={value}; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax{more}".encode())
 
 
-def _cookie_of(exchange: HttpExchange) -> str | None:
+def _cookie_of(exchange: HttpExchange, pending: Pending) -> str | None:
     """Return the cookie of a browser; None if it has none, or one that was not set here."""
+    expected, _ = _cookie_name(pending)
     for name, value in exchange.headers:
         if name == b"cookie":
             for part in value.decode("latin-1").split(";"):
                 key, _, content = part.strip().partition("=")
-                if key in (_COOKIE, f"__Host-{_COOKIE}") and _RANDOM.fullmatch(content):
+                if key == expected and _RANDOM.fullmatch(content):
                     return content
     return None
 

@@ -279,6 +279,8 @@ async def run_with_tokens(
 ) -> R:
     """Run a tool with the tokens that it needs; once more if a token was refused and nothing was sent (A15).
 
+    A tool with tokens of several providers runs again for each of them whose token was refused, once.
+
     Args:
         request: the call.
         authorizer: gives the tokens.
@@ -289,26 +291,26 @@ async def run_with_tokens(
     Raises:
         Exception: raised by the tool, or `AuthError` if there is no token.
     """
-    auth = CallAuth(request, authorizer, await authorizer.authorize(request, tool, requirements))
-    channel = request.root.channel
-    watched = WatchedOutlet(channel.outlet)
-    channel.outlet = watched
-    try:
-        return await run(auth)
-    except Exception as error:
-        refused = _refused(error, authorizer, auth)
-        await authorizer.renew(request, auth[refused.provider])
-        if watched.has_sent or request.is_done:
-            raise refused from error
-    finally:
-        if channel.outlet is watched:  # else the request has been finished
-            channel.outlet = watched.outlet
-    auth = CallAuth(request, authorizer, await authorizer.authorize(request, tool, requirements))
-    try:
-        return await run(auth)
-    except Exception as error:
-        refused = _refused(error, authorizer, auth)
-        raise AuthError(f"{auth[refused.provider].title} refuses the token that it has just given") from error
+    renewed: set[str] = set()
+    while True:
+        auth = CallAuth(request, authorizer, await authorizer.authorize(request, tool, requirements))
+        channel = request.root.channel
+        watched = WatchedOutlet(channel.outlet)
+        channel.outlet = watched
+        try:
+            return await run(auth)
+        except Exception as error:
+            refused = _refused(error, authorizer, auth)
+            if refused.provider in renewed:
+                title = auth[refused.provider].title
+                raise AuthError(f"{title} refuses the token that it has just given") from error
+            renewed.add(refused.provider)
+            await authorizer.renew(request, auth[refused.provider])
+            if watched.has_sent or request.is_done:
+                raise refused from error
+        finally:
+            if channel.outlet is watched:  # else the request has been finished
+                channel.outlet = watched.outlet
 
 
 def _refused(error: Exception, authorizer: ToolAuthorizer, auth: CallAuth) -> RejectedTokenError:
