@@ -9,6 +9,7 @@ app is loaded and used.
 import asyncio
 import contextlib
 import logging
+import os
 import shlex
 import shutil
 import sys
@@ -18,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from enfilade.app import MCPApp
 from enfilade.cli.command import Argument, CommandError, Option, print_warning, text_of
 from enfilade.cli.login import LoginChoice
 from enfilade.client.connect import ConnectError, connect, innermost, load_client
@@ -26,6 +28,7 @@ from enfilade.discovery import load_with_warning
 from enfilade.loading import LoadError
 from enfilade.setting_sources import warn_of_unknown_variables
 from enfilade.settings import SettingsError
+from enfilade.state.sqlite.store import sqlite_path
 
 ResultT = TypeVar("ResultT")
 
@@ -91,6 +94,35 @@ def target_of(arguments: Sequence[str], *, warns_of_host: bool = False) -> Targe
             return loaded.app
     except (LoadError, SettingsError, ModuleNotFoundError) as error:
         raise CommandError(text_of(error)) from None
+
+
+def app_with_store(target: str | None, contents: str) -> MCPApp:
+    """Return the app that a target names, whose store this process can open as well.
+
+    Args:
+        target: a file or a project's folder; None for the server of this directory.
+        contents: what is in the store, in the plural, for errors.
+
+    Raises:
+        CommandError: there is no such app, or its store is in memory, or a file that does not exist.
+    """
+    app = target_of([] if target is None else [target])
+    if not isinstance(app, MCPApp):
+        raise CommandError(f"{contents} are read in the store of a server: name its Python file")
+    if app.given_store is not None:
+        return app
+    url = app.settings.store
+    if url.startswith("memory:"):
+        raise CommandError(
+            f"the store of this server is memory://, so its {contents} are in its own process; set "
+            "ENFILADE_STORE to its store, such as sqlite:///state.db"
+        )
+    path = sqlite_path(url) if url.startswith("sqlite:") else None
+    if path is not None and not os.path.exists(path):
+        raise CommandError(
+            f"there is no store at {path}; a server makes it when it starts, in the folder in which it starts"
+        )
+    return app
 
 
 def is_file(target: str) -> bool:

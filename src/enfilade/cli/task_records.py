@@ -6,7 +6,6 @@ wrong: a store in memory, which is that of this process and empty.
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,11 +18,10 @@ from rich.table import Table
 from enfilade.app import MCPApp
 from enfilade.cli.command import FILE, Argument, CliCommand, CommandError, Option
 from enfilade.cli.output import print_json, rich_text, stderr_console, table_console
-from enfilade.cli.targets import target_of
+from enfilade.cli.targets import app_with_store
 from enfilade.extensions.tasks.extension import TasksExtension
 from enfilade.extensions.tasks.ledger import Held, TaskLedger
 from enfilade.extensions.tasks.state import TASKS, TaskState
-from enfilade.state.sqlite.store import sqlite_path
 from enfilade.state.store import StoreError
 
 T = TypeVar("T")
@@ -103,20 +101,7 @@ def _with_ledger(target: str | None, work: Callable[[TaskLedger], Awaitable[T]])
     Raises:
         CommandError: there is no such server, or its store does not answer.
     """
-    app = target_of([] if target is None else [target])
-    if not isinstance(app, MCPApp):
-        raise CommandError("tasks are read in the store of a server: name its Python file with --file")
-    if app.settings.store.startswith("memory:") and app.given_store is None:
-        raise CommandError(
-            "the store of this server is memory://, so its tasks are in its own process; set ENFILADE_STORE to "
-            "its store, such as sqlite:///state.db"
-        )
-
-    path = sqlite_path(app.settings.store) if app.settings.store.startswith("sqlite:") else None
-    if path is not None and app.given_store is None and not os.path.exists(path):
-        raise CommandError(
-            f"there is no store at {path}; a server makes it when it starts, in the folder in which it starts"
-        )
+    app = app_with_store(target, "tasks")
 
     async def use() -> T:
         async with _ledger_of(app) as ledger:

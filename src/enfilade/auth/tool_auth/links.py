@@ -79,32 +79,36 @@ class LocalListener:
         """Whether it listens."""
         return self._server is not None
 
-    async def opened(self) -> str:
+    async def opened(self, port: int = 0) -> str:
         """Listen, for the lifetime of an authorization from now on; return the URL.
 
+        Args:
+            port: where to listen, if it does not listen yet; 0 for one that is free.
+
         Raises:
-            AuthError: no port can be bound.
+            AuthError: the port, or any, cannot be bound.
         """
         async with self._lock:
             self._ends_at = time.monotonic() + LIFETIME
             if self._server is None:
-                await self._listen()
+                await self._listen(port)
             return self._base
 
     def end_soon(self) -> None:
         """Stop listening in a moment, as no authorization waits any more."""
         self._ends_at = min(self._ends_at, time.monotonic() + _LINGER)
 
-    async def _listen(self) -> None:
+    async def _listen(self, port: int) -> None:
         import uvicorn
 
         listener = socket.socket()
         try:
-            listener.bind(("127.0.0.1", 0))
+            listener.bind(("127.0.0.1", port))
         except OSError as error:
             listener.close()
             log.warning("no port for the pages of authorization can be bound: %s", error)
-            raise AuthError("The server cannot open the page for the user's consent on this machine") from None
+            where = f"port {port} of this machine, which is in use" if port else "this machine"
+            raise AuthError(f"The server cannot open the page for the user's consent on {where}") from None
         options: dict[str, Any] = {"log_config": None, "lifespan": "off", "access_log": False, "ws": "none"}
         options |= {"interface": "asgi3", "proxy_headers": False, "server_header": False}
         config = uvicorn.Config(self._app, timeout_graceful_shutdown=2, **options)

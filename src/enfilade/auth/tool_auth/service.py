@@ -60,6 +60,10 @@ class ToolAuthorization:
     Attributes:
         authorizer: gives tools their tokens.
         pages: answers browsers.
+        clients: the providers, with the credentials of this server there.
+        vault: what users have granted.
+        pending: what they are about to grant.
+        listener: serves the pages where there is no server.
 
     Raises:
         ModuleNotFoundError: `enfilade[auth]` is not installed.
@@ -84,15 +88,15 @@ class ToolAuthorization:
         servers = () if auth is None else auth.authorization_servers
         self.clients = ToolClients(providers, self._named, variable)
         self.vault = Vault(server, state, timings.token_refresh)
-        pending = PendingAuthorizations(server, state, timings.code_redemption)
+        self.pending = PendingAuthorizations(server, state, timings.code_redemption)
         logins = Logins(servers, getattr(auth, "visitor_login", None))
         self._has_login = logins.is_there
-        self.pages = AuthorizationPages(title, state.seal, self.clients, self.vault, pending, logins)
-        self._listener = LocalListener(self.pages.serve)
+        self.pages = AuthorizationPages(title, state.seal, self.clients, self.vault, self.pending, logins)
+        self.listener = LocalListener(self.pages.serve)
         self._exchange = TokenExchange(server, state, servers)
-        asker = ConsentAsker(pending, settings.auth_timeout, settings.auth_prompt, self._listener.end_soon)
-        links = PageLinks(public_base(settings, auth), self._listener)
-        self.authorizer = Authorizer(title, self.clients, self.vault, pending, asker, links, self._exchange)
+        asker = ConsentAsker(self.pending, settings.auth_timeout, settings.auth_prompt, self.listener.end_soon)
+        links = PageLinks(public_base(settings, auth), self.listener)
+        self.authorizer = Authorizer(title, self.clients, self.vault, self.pending, asker, links, self._exchange)
 
     def _named(self, provider: str) -> object:
         """Return the provider that a tool names by an id; None if none does."""
@@ -101,6 +105,23 @@ class ToolAuthorization:
                 if requirement.provider == provider:
                     return requirement.definition
         return None
+
+    def scopes_of(self, provider: str) -> tuple[str, ...]:
+        """Return the scopes that tools need at a provider."""
+        return tuple(
+            dict.fromkeys(
+                scope
+                for tool in self._tools()
+                for requirement in tool.auth
+                if requirement.provider == provider
+                for scope in requirement.scopes
+            )
+        )
+
+    def provider_ids(self) -> list[str]:
+        """Return the ids of all providers, of `tool_auth=` and of tools."""
+        named = (requirement.provider for tool in self._tools() for requirement in tool.auth)
+        return sorted({*self.clients.ids(), *named})
 
     def check_start(self, *, is_memory: bool) -> None:
         """Check what can be known at the start (A2, A9, A12).
@@ -154,7 +175,7 @@ class ToolAuthorization:
     async def aclose(self) -> None:
         """End what is under way, and close the connections of the running event loop."""
         await self.pages.aclose()
-        await self._listener.aclose()
+        await self.listener.aclose()
         await self.clients.aclose()
         await self._exchange.aclose()
 
