@@ -315,7 +315,7 @@ def test_over_http_the_shorter_way_is_counted(monkeypatch: pytest.MonkeyPatch) -
 def test_a_call_leaves_no_garbage(name: str) -> None:
     """What refers to itself in a circle waits for the garbage collector, which costs more than the call.
 
-    A call that leaves some leaves it each time; what a thread of an earlier test leaves meanwhile, it leaves once.
+    A call that leaves some leaves it each time; what a thread of an earlier test leaves, it leaves once.
     """
     assert min(asyncio.run(garbage_of(name)) for _ in range(3)) == 0
 
