@@ -57,8 +57,8 @@ def test_a_client_needs_no_registration(url_with_host: str, host: DocumentServer
         ({"redirect_uris": "http://127.0.0.1:1/callback"}, "redirect_uris"),
         ({"redirect_uris": ["javascript:alert(1)", "http://evil.example.com/"]}, "no redirect URI that is safe"),
         ({"redirect_uris": ["https://a.example.com/"] * 21}, "redirect_uris"),
-        ({"token_endpoint_auth_method": "client_secret_post"}, "none, and no secret"),
-        ({"client_secret": "s"}, "none, and no secret"),
+        ({"token_endpoint_auth_method": "client_secret_post"}, "and no secret"),
+        ({"client_secret": "s"}, "and no secret"),
         ({"padding": "x" * 6000}, "more than"),
     ],
 )

@@ -3,9 +3,12 @@
 import httpx
 import pytest
 
+from enfilade.auth.servers import ALGORITHMS
 from support.authorization.oidc_provider import OidcProvider
 from support.authorization.proxy_client import ProxyClient, call, caller
 from support.authorization.visitor import Visitor
+
+METHODS = ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 
 def test_a_user_logs_in(public_url: str, client: ProxyClient, visitor: Visitor) -> None:
@@ -58,8 +61,10 @@ def test_the_metadata_of_the_authorization_server(public_url: str, path: str) ->
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
-        "revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "revocation_endpoint_auth_methods_supported": METHODS,
+        "revocation_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "client_id_metadata_document_supported": True,
         "authorization_response_iss_parameter_supported": True,
     }

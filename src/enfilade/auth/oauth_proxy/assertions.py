@@ -59,7 +59,7 @@ class Assertions:
             StoreError: the store does not answer.
         """
         assertion = form.required("assertion")
-        if client.method == "none":
+        if not client.is_authenticated:
             raise OAuthError("unauthorized_client", "a client without a secret may not exchange assertions")
         self._services.check_resource(form)
         try:

@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 
 from pydantic import SecretStr
 
+from enfilade.auth.oauth_proxy.client_assertions import ClientAssertions
 from enfilade.auth.oauth_proxy.documents import ClientDocuments
 from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
 from enfilade.auth.oauth_proxy.redirects import fault_of_redirect
@@ -23,6 +24,8 @@ from enfilade.auth.oauth_proxy.sealed import CLIENT_PREFIX, ClientSecret, Codec,
 MOST_CHARACTERS: Final = 6000
 #: How clients authenticate at the token endpoint.
 METHODS: Final = ("none", "client_secret_basic", "client_secret_post")
+#: The same for clients with a document, by keys of their own.
+BY_KEY: Final = "private_key_jwt"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Client:
         method: how it authenticates.
         document_host: the host of its document; None for a client without one.
         is_configured: whether whoever runs the server has named it.
+        needs_assertion: whether it must prove who it is at the token endpoint, by a key of its document.
     """
 
     client_id: str
@@ -81,6 +85,12 @@ class Client:
     method: str
     document_host: str | None = None
     is_configured: bool = False
+    needs_assertion: bool = False
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether whoever has presented its id at the token endpoint has proven to be it."""
+        return self.method != "none"
 
     @property
     def digest(self) -> bytes:
@@ -91,9 +101,15 @@ class Client:
 class Clients:
     """Finds clients by their ids, and checks what they authenticate with."""
 
-    def __init__(self, codec: Codec, documents: ClientDocuments, configured: Mapping[str, ProxyClient]) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        documents: ClientDocuments,
+        assertions: ClientAssertions,
+        configured: Mapping[str, ProxyClient],
+    ) -> None:
         self._codec = codec
-        self._documents = documents
+        self._documents, self._assertions = documents, assertions
         self._configured = configured
 
     def registered(self, client_id: str) -> Client | None:
@@ -127,13 +143,20 @@ class Clients:
         if client is None or client.is_configured or not self._documents.is_document(client_id):
             return client
         document = await self._documents.get(client_id)
-        return Client(client_id, document.name, document.redirect_uris, "none", document.host)
+        return Client(
+            client_id,
+            document.name,
+            document.redirect_uris,
+            "none",
+            document.host,
+            needs_assertion=document.needs_assertion,
+        )
 
     def secret_of(self, client_id: str) -> str:
         """Return the secret of a client that registers."""
         return self._codec.seal(ClientSecret(digest(client_id)))
 
-    def authenticate(self, parameters: Parameters, authorization: bytes | None) -> Client:
+    async def authenticate(self, parameters: Parameters, authorization: bytes | None) -> Client:
         """Return the client of a request to the token endpoint.
 
         Args:
@@ -142,7 +165,10 @@ class Clients:
         Raises:
             OAuthError: `invalid_client` with HTTP 401, after which hosts register anew (X-AUTH-24), or
                 `invalid_request`.
+            StoreError: the store does not answer.
         """
+        if parameters.get("client_assertion") is not None and authorization is None:
+            return Client(await self._assertions.client_id(parameters), "", (), BY_KEY)
         client_id, secret = _credentials(parameters, authorization)
         client = None if client_id is None else self.registered(client_id)
         challenge = [] if authorization is None else [(b"www-authenticate", b'Basic realm="token"')]

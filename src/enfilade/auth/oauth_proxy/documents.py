@@ -45,11 +45,19 @@ class ClientDocument:
         host: where it is, which is who the client is.
         name: as the client calls itself.
         redirect_uris: where its logins may lead.
+        needs_assertion: whether it wants to be believed only with an assertion (`private_key_jwt`).
+        keys: those in the document itself; None if there are none.
+        keys_url: where its keys are; None for nowhere.
+        algorithm: by which its assertions are signed; None for any.
     """
 
     host: str
     name: str
     redirect_uris: tuple[str, ...]
+    needs_assertion: bool = False
+    keys: dict[str, Any] | None = None
+    keys_url: str | None = None
+    algorithm: str | None = None
 
 
 class ClientDocuments:
@@ -146,14 +154,41 @@ class ClientDocuments:
         name, uris = members.get("client_name"), members.get("redirect_uris")
         if not isinstance(name, str) or not plain(name):
             raise UnsafeURLError("the document has no client_name")
-        if members.get("token_endpoint_auth_method", "none") != "none" or "client_secret" in members:
-            raise UnsafeURLError("the document needs token_endpoint_auth_method none, and no secret")
+        methods = _methods(members)
         if not isinstance(uris, list) or not 0 < len(uris) <= MOST_REDIRECTS:
             raise UnsafeURLError(f"the document has not 1 to {MOST_REDIRECTS} redirect_uris")
         allowed = tuple(uri for uri in uris if not fault_of_redirect(uri, self._schemes))
         if not allowed:
             raise UnsafeURLError("the document has no redirect URI that is safe")
-        return ClientDocument(urlsplit(client_id).netloc, plain(name, MOST_NAME), allowed)
+        keys, keys_url, algorithm = (
+            members.get(name) for name in ("jwks", "jwks_uri", "token_endpoint_auth_signing_alg")
+        )
+        return ClientDocument(
+            host=urlsplit(client_id).netloc,
+            name=plain(name, MOST_NAME),
+            redirect_uris=allowed,
+            needs_assertion="none" not in methods,
+            keys=keys if isinstance(keys, dict) else None,
+            keys_url=keys_url if isinstance(keys_url, str) else None,
+            algorithm=algorithm if isinstance(algorithm, str) else None,
+        )
+
+
+def _methods(members: dict[str, Any]) -> set[str]:
+    """Return how a client authenticates that has a document: by its keys, or not at all.
+
+    Raises:
+        UnsafeURLError: by a secret, which nobody could know who reads the document.
+    """
+    others = members.get("token_endpoint_auth_methods_supported", [])
+    method = members.get("token_endpoint_auth_method", "none")
+    named = {each for each in (method, *(others if isinstance(others, list) else ())) if isinstance(each, str)}
+    methods = named & {"none", "private_key_jwt"}
+    if not methods or "client_secret" in members:
+        raise UnsafeURLError(
+            "the document needs token_endpoint_auth_method none or private_key_jwt, and no secret"
+        )
+    return methods
 
 
 def _age(headers: Mapping[str, str]) -> float:

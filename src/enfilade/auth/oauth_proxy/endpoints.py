@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from enfilade.auth.oauth_proxy.assertions import GRANT_TYPE, PROFILE, Assertions
 from enfilade.auth.oauth_proxy.browser import Browsers
-from enfilade.auth.oauth_proxy.clients import METHODS, Clients
+from enfilade.auth.oauth_proxy.client_assertions import ClientAssertions
+from enfilade.auth.oauth_proxy.clients import BY_KEY, METHODS, Clients
 from enfilade.auth.oauth_proxy.documents import ClientDocuments
 from enfilade.auth.oauth_proxy.grants import Grants
 from enfilade.auth.oauth_proxy.login import LoginError, LoginFlow, send_login_error
@@ -30,6 +31,7 @@ from enfilade.auth.oauth_proxy.upstream import Upstream
 from enfilade.auth.oauth_proxy.verifier import OwnTokens
 from enfilade.auth.pages.page import send_message
 from enfilade.auth.safe_fetch.fetch import SafeFetcher
+from enfilade.auth.servers import ALGORITHMS
 from enfilade.state.store import Store, StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.exchange import HttpExchange
@@ -64,13 +66,18 @@ class ProxyEndpoints:
     ) -> None:
         codec = Codec(seal, proxy.issuer, proxy.resource)
         host = urlsplit(proxy.issuer).hostname or ""
-        documents = ClientDocuments(proxy.fetcher or SafeFetcher(), host, proxy.redirect_schemes)
-        clients = Clients(codec, documents, {client.client_id: client for client in proxy.clients})
+        fetcher = proxy.fetcher or SafeFetcher()
+        documents = ClientDocuments(fetcher, host, proxy.redirect_schemes)
+        grants = Grants(codec, store, proxy.login_time)
+        audiences = proxy.issuer, proxy.url("token")
+        assertions = ClientAssertions(documents, fetcher, grants, audiences)
+        configured = {client.client_id: client for client in proxy.clients}
+        clients = Clients(codec, documents, assertions, configured)
         self._services = Services(
             proxy=proxy,
             codec=codec,
             clients=clients,
-            grants=Grants(codec, store, proxy.login_time),
+            grants=grants,
             upstream=Upstream(proxy.provider, proxy.url("callback")),
             browsers=Browsers(codec, is_secure=proxy.is_secure),
             server=name,
@@ -139,8 +146,10 @@ class ProxyEndpoints:
             "response_modes_supported": ["query"],
             "grant_types_supported": self._token_endpoint.grant_types,
             "code_challenge_methods_supported": ["S256"],
-            "token_endpoint_auth_methods_supported": list(METHODS),
-            "revocation_endpoint_auth_methods_supported": list(METHODS),
+            "token_endpoint_auth_methods_supported": [*METHODS, BY_KEY],
+            "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+            "revocation_endpoint_auth_methods_supported": [*METHODS, BY_KEY],
+            "revocation_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
             "client_id_metadata_document_supported": True,
             "authorization_response_iss_parameter_supported": True,
             **profiles,
@@ -188,7 +197,7 @@ class ProxyEndpoints:
     async def _token(self, exchange: HttpExchange) -> None:
         async def respond() -> dict[str, Any]:
             form = await read_form(exchange)
-            client = self._services.clients.authenticate(form, header(exchange, b"authorization"))
+            client = await self._services.clients.authenticate(form, header(exchange, b"authorization"))
             return await self._token_endpoint.respond(client, form)
 
         await self._answer(exchange, 200, respond)
@@ -196,7 +205,7 @@ class ProxyEndpoints:
     async def _revoke(self, exchange: HttpExchange) -> None:
         async def respond() -> dict[str, Any]:
             form = await read_form(exchange)
-            client = self._services.clients.authenticate(form, header(exchange, b"authorization"))
+            client = await self._services.clients.authenticate(form, header(exchange, b"authorization"))
             await self._token_endpoint.revoke(client, form)
             return {}
 

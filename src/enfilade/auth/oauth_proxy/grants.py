@@ -53,6 +53,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
         client: digest of the client's id.
         scopes: of this server.
         claims: more of the user, such as `name`.
+        needs_assertion: whether the client has to prove who it is.
         upstream: the tokens of the provider; None if it is not asked for anything later.
         generation: of the latest refresh token; 0 until the code is redeemed.
         rotated_at: seconds since the epoch of the latest rotation.
@@ -63,6 +64,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
     scopes: list[str]
     claims: dict[str, Any]
     upstream: UpstreamTokens | None = None
+    needs_assertion: bool = False
     generation: int = 0
     rotated_at: float = 0.0
 

@@ -193,7 +193,19 @@ class LoginFlow:
         self._services.check_resource(query)
         scopes = self._services.granted_scopes(query)
         ends_at = int(time.time()) + STEP_TIME
-        return Login(new_id(), client.digest, redirect_uri, state, challenge, scopes, browser, "", ends_at, 0)
+        return Login(
+            id=new_id(),
+            client=client.digest,
+            redirect_uri=redirect_uri,
+            state=state,
+            challenge=challenge,
+            scopes=scopes,
+            browser=browser,
+            verifier="",
+            expires_at=ends_at,
+            attempt=0,
+            needs_assertion=client.needs_assertion,
+        )
 
     def _opened(self, exchange: HttpExchange, sealed: str | None) -> Login:
         """Return the login that goes on, if it does so in the browser in which it began.
@@ -282,7 +294,14 @@ class LoginFlow:
         except OAuthError:
             await services.upstream.revoke(kept(tokens))
             raise
-        grant = Grant(user.subject, login.client, list(scopes), dict(user.claims), kept(tokens))
+        grant = Grant(
+            subject=user.subject,
+            client=login.client,
+            scopes=list(scopes),
+            claims=dict(user.claims),
+            upstream=kept(tokens),
+            needs_assertion=login.needs_assertion,
+        )
         grant_id = await services.grants.add(grant)
         ends_at = int(time.time()) + CODE_TIME
         sealed = services.codec.seal(Code(grant_id, login.client, login.redirect_uri, login.challenge, ends_at))

@@ -17,8 +17,8 @@ MOST_CHARACTERS: Final = 1024
 #: Schemes of well-known hosts of MCP that have no dot.
 CLIENT_SCHEMES: Final = frozenset(
     (
-        *("claude", "cursor", "goose", "kiro", "lmstudio", "raycast", "vscode", "vscode-insiders", "vscodium"),
-        *("warp", "windsurf", "zed"),
+        *("claude", "cursor", "goose", "jetbrains", "kiro", "lmstudio", "raycast", "vscode", "vscode-insiders"),
+        *("vscodium", "warp", "windsurf", "zed"),
     )
 )
 _LOOPBACK: Final = frozenset(("127.0.0.1", "::1", "localhost"))

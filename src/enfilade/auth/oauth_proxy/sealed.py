@@ -57,6 +57,7 @@ class Login(Sealed, frozen=True, array_like=True):
         verifier: of our own PKCE; empty before the consent.
         expires_at: seconds since the epoch.
         attempt: how often the provider was asked for this consent.
+        needs_assertion: whether the client has to prove who it is at the token endpoint.
     """
 
     id: bytes
@@ -69,6 +70,7 @@ class Login(Sealed, frozen=True, array_like=True):
     verifier: str
     expires_at: int
     attempt: int
+    needs_assertion: bool = False
 
 
 class Code(Sealed, frozen=True, array_like=True):

@@ -100,6 +100,7 @@ class TokenEndpoint:
             raise _bad("code_verifier is not that of the login")
         services.check_resource(form)
         grant = await services.grants.get(code.grant)
+        _check_client(client, grant)
         if grant is not None and grant.generation:
             # It came from whoever began the login, or has stolen all that they have: nobody can tell (§4.1.2).
             await self._end(code.grant, grant)
@@ -121,6 +122,7 @@ class TokenEndpoint:
         grant = await services.grants.get(token.grant)
         if grant is None:
             raise _bad("the login has ended")
+        _check_client(client, grant)
         scopes = _narrowed(form, grant)
         if token.generation == grant.generation:
             await self._check_provider(token.grant, grant)
@@ -165,6 +167,16 @@ class TokenEndpoint:
             "refresh_token": REFRESH_PREFIX + refresh,
             "scope": " ".join(scopes),
         }
+
+
+def _check_client(client: Client, grant: Grant | None) -> None:
+    """Refuse a client that has not proven who it is, although its document says that it would.
+
+    Raises:
+        OAuthError: `invalid_client`.
+    """
+    if grant is not None and grant.needs_assertion and not client.is_authenticated:
+        raise OAuthError("invalid_client", "the client authenticates with private_key_jwt", 401)
 
 
 def _narrowed(form: Parameters, grant: Grant) -> list[str]:

@@ -58,7 +58,7 @@ class Document:
     """What a URL has.
 
     Args:
-        body: at most `MOST_BYTES`.
+        body: within the limit.
         headers: of the response; names in lower case.
     """
 
@@ -106,8 +106,11 @@ class SafeFetcher:
         if (parts.port or 443) not in self._ports:
             raise UnsafeURLError("its port is not that of https")
 
-    async def get(self, url: str) -> Document:
+    async def get(self, url: str, most_bytes: int = MOST_BYTES) -> Document:
         """Return the document of a URL.
+
+        Args:
+            most_bytes: that it may have.
 
         Raises:
             UnsafeURLError: the URL is not allowed, or there is no response with status 200 within the limits.
@@ -119,7 +122,7 @@ class SafeFetcher:
                 if not await limit.take(REQUEST_TIME):
                     raise UnsafeURLError("too many documents are being fetched at present", is_final=False)
                 try:
-                    return await self._fetch(url)
+                    return await self._fetch(url, most_bytes)
                 finally:
                     limit.release()
         except TimeoutError:
@@ -127,7 +130,7 @@ class SafeFetcher:
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
             raise UnsafeURLError(f"the request failed ({type(error).__name__})", is_final=False) from None
 
-    async def _fetch(self, url: str) -> Document:
+    async def _fetch(self, url: str, most_bytes: int) -> Document:
         context = self._ssl_context or await asyncio.to_thread(_system_context)
         backend = _CheckedBackend(self._resolve, self._is_allowed)
         headers = [("Accept", "application/json"), ("Accept-Encoding", "identity"), ("User-Agent", "enfilade")]
@@ -135,14 +138,14 @@ class SafeFetcher:
             httpcore.AsyncConnectionPool(ssl_context=context, max_connections=1, network_backend=backend) as pool,
             pool.stream("GET", url, headers=headers) as response,
         ):
-            return Document(await _read(response), _headers_of(response))
+            return Document(await _read(response, most_bytes), _headers_of(response))
 
 
 def _headers_of(response: httpcore.Response) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
 
 
-async def _read(response: httpcore.Response) -> bytes:
+async def _read(response: httpcore.Response, most_bytes: int) -> bytes:
     status = response.status
     if status != 200:
         redirect = ", a redirect, which is not followed" if 300 <= status < 400 else ""
@@ -152,8 +155,8 @@ async def _read(response: httpcore.Response) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_stream():
         body += chunk
-        if len(body) > MOST_BYTES:
-            raise UnsafeURLError(f"the document has more than {MOST_BYTES} bytes")
+        if len(body) > most_bytes:
+            raise UnsafeURLError(f"the document has more than {most_bytes} bytes")
     return bytes(body)
 
 
