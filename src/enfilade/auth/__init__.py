@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from enfilade.auth.oauth_providers.provider import OAuth2 as OAuth2
     from enfilade.auth.oauth_proxy.clients import ProxyClient as ProxyClient
     from enfilade.auth.oauth_proxy.proxy import OAuthProxy as OAuthProxy
+    from enfilade.auth.oauth_proxy.upstream import ProviderUser as ProviderUser
     from enfilade.auth.resource_server import ResourceServer as ResourceServer
     from enfilade.auth.servers import AuthorizationServer as AuthorizationServer, TokenVerifier as TokenVerifier
     from enfilade.auth.tool_auth.clients import StaticToken as StaticToken
@@ -57,6 +58,7 @@ _LAZY_EXPORTS: Final = {
     "OAuth2": "enfilade.auth.oauth_providers.provider",
     "StaticToken": "enfilade.auth.tool_auth.clients",
     "OAuthProxy": "enfilade.auth.oauth_proxy.proxy",
+    "ProviderUser": "enfilade.auth.oauth_proxy.upstream",
     "ProxyClient": "enfilade.auth.oauth_proxy.clients",
     **dict.fromkeys(
         (

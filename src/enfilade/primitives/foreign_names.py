@@ -20,8 +20,8 @@ PRINCIPAL: Final = "ctx.principal says who calls: subject, issuer, client_id, sc
 TOOL_AUTH: Final = "tokens of other services: requires_auth=GitHub(scopes=[...]) on the tool, ctx.auth in it"
 SCOPES: Final = 'ask for scopes: requires_scopes=["notes:write"]; who calls is ctx.principal'
 OAUTH_PROXY: Final = (
-    "an authorization server inside of the app is not there yet; ResourceServer(url, [issuer]) of enfilade.auth "
-    "takes the tokens of one that stands beside it"
+    'OAuthProxy(GitHub.client(id="...", secret="..."), public_url="https://...") of enfilade.auth lets users log '
+    "in at a provider; ResourceServer(url, [issuer]) takes the tokens of an authorization server beside the app"
 )
 #: Providers of FastMCP that log in at somebody else, without `Provider`.
 _HOSTED: Final = (

@@ -22,7 +22,7 @@ from enfilade.auth.oauth_proxy.clients import Client
 from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
 from enfilade.auth.oauth_proxy.sealed import digest
 from enfilade.auth.oauth_proxy.services import Services
-from enfilade.auth.oauth_proxy.upstream import User, claims_of_user
+from enfilade.auth.oauth_proxy.upstream import ProviderUser, claims_of_user
 from enfilade.auth.oauth_proxy.verifier import new_access_token
 from enfilade.auth.servers import AuthorizationServer
 from enfilade.serving.failures import LimitedLog
@@ -73,7 +73,7 @@ class Assertions:
                 "temporarily_unavailable", "the keys of the identity provider cannot be fetched", 503
             ) from None
         scopes = self._scopes(form, granted)
-        user = User(self._subject(claims), claims_of_user(claims), claims)
+        user = ProviderUser(self._subject(claims), claims_of_user(claims), claims)
         allowed = await self._services.allowed_scopes(user, scopes)
         await self._use(claims)
         return self._response(client, user, list(allowed))
@@ -155,7 +155,7 @@ class Assertions:
         if not await self._services.grants.claim("assertion", identity, max(seconds, 1)):
             raise _bad("the assertion was used before")
 
-    def _response(self, client: Client, user: User, scopes: list[str]) -> dict[str, Any]:
+    def _response(self, client: Client, user: ProviderUser, scopes: list[str]) -> dict[str, Any]:
         services = self._services
         seconds = services.proxy.access_token_time
         claims = dict(user.claims)

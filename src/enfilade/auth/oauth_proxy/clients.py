@@ -7,7 +7,7 @@ restart loses none (X-AUTH-22). The secret of a client is sealed as well, and sa
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_plus
@@ -44,7 +44,7 @@ class ProxyClient:
 
     client_id: str
     client_secret: SecretStr | str | None = field(default=None, repr=False)
-    redirect_uris: tuple[str, ...] = ()
+    redirect_uris: Sequence[str] = ()
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -122,7 +122,7 @@ class Clients:
             return None
         if (configured := self._configured.get(client_id)) is not None:
             method = "none" if configured.client_secret is None else METHODS[1]
-            uris = configured.redirect_uris
+            uris = tuple(configured.redirect_uris)
             return Client(client_id, configured.name, uris, method, is_configured=True)
         if client_id.startswith(CLIENT_PREFIX):
             found = self._codec.open(client_id.removeprefix(CLIENT_PREFIX), Registration)

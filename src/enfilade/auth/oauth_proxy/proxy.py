@@ -20,7 +20,7 @@ from enfilade.auth.urls import check_url
 from enfilade.primitives.access import check_scopes
 
 if TYPE_CHECKING:
-    from enfilade.auth.oauth_proxy.upstream import User
+    from enfilade.auth.oauth_proxy.upstream import ProviderUser
     from enfilade.auth.oauth_proxy.verifier import OwnTokens
     from enfilade.auth.oauth_proxy.visitor import ProviderLogin
     from enfilade.auth.safe_fetch.fetch import SafeFetcher
@@ -45,9 +45,9 @@ class OAuthProxy(ResourceServer):
         public_url: the URL under which clients reach the server, without the path of the endpoint. It is the
             issuer of all tokens.
         scopes: what every caller must have.
-        allow: says who may log in: a function, `async` or not, of a `User` with `subject`, `claims` and `info`.
-            It returns True or False, or the scopes that this user may have. Without it everybody may who has an
-            account at the provider.
+        allow: says who may log in: a function, `async` or not, of a `ProviderUser` with `subject`, `claims` and
+            `info`. It returns True or False, or the scopes that this user may have. Without it everybody may
+            who has an account at the provider.
         scope_texts: what scopes mean, in words, for the page on which users agree.
         verifiers: as for a `ResourceServer`, such as `APIKeys`.
         scope_hierarchy: as for a `ResourceServer`.
@@ -73,7 +73,7 @@ class OAuthProxy(ResourceServer):
         *,
         public_url: str,
         scopes: Sequence[str] = (),
-        allow: Callable[[User], Any] | None = None,
+        allow: Callable[[ProviderUser], Any] | None = None,
         scope_texts: Mapping[str, str] = {},
         verifiers: Iterable[TokenVerifier] = (),
         scope_hierarchy: Mapping[str, Sequence[str]] = {},
@@ -107,7 +107,7 @@ class OAuthProxy(ResourceServer):
         self.is_secure = issuer.startswith("https:")
         self.allow = allow
         if allow is not None and not callable(allow):
-            raise TypeError(f"allow= is a function of a User, not {type(allow).__name__}")
+            raise TypeError(f"allow= is a function of a ProviderUser, not {type(allow).__name__}")
         self.scope_texts = {str(scope): str(text) for scope, text in dict(scope_texts).items()}
         self.clients = _clients(clients)
         self.identity_providers = check_servers(identity_providers)
@@ -166,7 +166,7 @@ class OAuthProxy(ResourceServer):
         """Where the consent page sends what the user decides."""
         return self.url("consent")
 
-    async def allowed_scopes(self, user: User, scopes: Sequence[str]) -> tuple[str, ...] | None:
+    async def allowed_scopes(self, user: ProviderUser, scopes: Sequence[str]) -> tuple[str, ...] | None:
         """Return the scopes that a user gets of those that were asked for; None if they may not log in at all.
 
         Raises:

@@ -10,7 +10,7 @@ from enfilade.auth.oauth_proxy.grants import Grants
 from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
 from enfilade.auth.oauth_proxy.proxy import OAuthProxy
 from enfilade.auth.oauth_proxy.sealed import Codec
-from enfilade.auth.oauth_proxy.upstream import Upstream, User
+from enfilade.auth.oauth_proxy.upstream import ProviderUser, Upstream
 from enfilade.serving.failures import masked
 
 #: Scopes that clients of OpenID Connect ask for by habit, and that mean nothing here.
@@ -56,7 +56,7 @@ class Services:
             raise OAuthError("invalid_scope", "there is none of these scopes here")
         return granted
 
-    async def allowed_scopes(self, user: User, scopes: Sequence[str]) -> tuple[str, ...]:
+    async def allowed_scopes(self, user: ProviderUser, scopes: Sequence[str]) -> tuple[str, ...]:
         """Return the scopes that a user gets of those that were asked for.
 
         Raises:

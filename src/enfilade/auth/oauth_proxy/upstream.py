@@ -39,7 +39,7 @@ _RENEWAL: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class ProviderUser:
     """A user, as the provider says.
 
     Args:
@@ -80,7 +80,7 @@ class Upstream:
             redirect_uri=self._redirect_uri, state=state, verifier=verifier, scopes=self._scopes
         )
 
-    async def log_in(self, code: str, verifier: str) -> tuple[TokenSet, User]:
+    async def log_in(self, code: str, verifier: str) -> tuple[TokenSet, ProviderUser]:
         """Return the tokens for a code, and whose they are.
 
         Raises:
@@ -189,7 +189,7 @@ def _is_ending(tokens: UpstreamTokens) -> bool:
     return tokens.expires_at is not None and tokens.expires_at - _EARLY <= time.time()
 
 
-def _user(info: Mapping[str, Any]) -> User:
+def _user(info: Mapping[str, Any]) -> ProviderUser:
     """Return the user whom a provider describes.
 
     Raises:
@@ -203,7 +203,7 @@ def _user(info: Mapping[str, Any]) -> User:
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if isinstance(value, str) and 0 < len(value) <= _MOST_CHARACTERS and is_unicode(value):
-            return User(value, claims_of_user(members), info)
+            return ProviderUser(value, claims_of_user(members), info)
     raise ProviderError("it does not say who the user is", is_final=True)
 
 
