@@ -125,7 +125,7 @@ class OAuthProxy(ResourceServer):
         """By which a visitor of a page proves to be one of the users."""
         from enfilade.auth.oauth_proxy.visitor import ProviderLogin
 
-        return ProviderLogin(self)
+        return ProviderLogin(self.provider, self.issuer)
 
     def reserved_paths(self) -> dict[str, str]:
         """Return the endpoints of OAuth, by path."""
