@@ -157,6 +157,17 @@ def test_a_request_that_is_not_valid(
     assert answer["state"] == changed.get("state", client.state)
 
 
+@pytest.mark.parametrize("changed", [{"scope": "admin"}, {"prompt": "none"}, {"response_type": "token"}])
+def test_a_link_leads_nowhere_by_itself(public_url: str, visitor: Visitor, changed: dict[str, str]) -> None:
+    """RFC 9700 §4.11.2: whoever registers a site cannot send users of this server there with a bad request."""
+    client = ProxyClient.registered(public_url, redirect_uris=["https://evil.example.com/back"])
+    page = visitor.open(client.authorization_url(**changed))
+    assert page.status == 400
+    assert "location" not in page.response.headers
+    assert "go back to evil.example.com" in page.text
+    assert 'href="https://evil.example.com/back?error=' in page.html
+
+
 def test_a_parameter_is_there_twice(client: ProxyClient, visitor: Visitor) -> None:
     """R-708: two readers could read two requests."""
     page = visitor.open(client.authorization_url() + "&redirect_uri=https%3A%2F%2Fevil.example.com")

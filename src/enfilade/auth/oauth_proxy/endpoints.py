@@ -32,9 +32,10 @@ from enfilade.auth.oauth_proxy.verifier import OwnTokens
 from enfilade.auth.pages.page import send_message
 from enfilade.auth.safe_fetch.fetch import SafeFetcher
 from enfilade.auth.servers import ALGORITHMS
+from enfilade.serving.failures import masked
 from enfilade.state.store import Store, StoreError
 from enfilade.state.tokens import Seal
-from enfilade.transports.exchange import HttpExchange
+from enfilade.transports.exchange import DisconnectedError, HttpExchange
 
 _PUBLIC: Final = [(b"cache-control", b"public, max-age=3600")]
 _STORE_AWAY: Final = "the store of this server does not answer"
@@ -122,7 +123,13 @@ class ProxyEndpoints:
             retry = [(b"retry-after", b"2")]
             await send_error(exchange, OAuthError("temporarily_unavailable", _STORE_AWAY, 503, retry))
             return
-        await self._handlers[path](exchange)
+        try:
+            await self._handlers[path](exchange)
+        except DisconnectedError:
+            pass  # nobody reads an answer
+        except Exception as error:  # as text: variables of the frames have tokens
+            failure = masked(error, f"{path} failed", as_text=True)
+            await send_error(exchange, OAuthError("server_error", failure.message, failure.status or 500))
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""

@@ -81,14 +81,14 @@ class LoginFlow:
         try:
             login = self._login(query, client, redirect_uri, browser)
         except OAuthError as error:
-            await self._send_back(exchange, redirect_uri, query.get("state"), error.members())
+            await self._tell(exchange, client, redirect_uri, query.get("state"), error)
             return
         prompts = (query.get("prompt") or "").split(" ")
         if "consent" not in prompts and services.browsers.has_agreed(exchange, _consent_of(login)):
             await self._ask_provider(exchange, login, cookie)
         elif "none" in prompts:
             refusal = OAuthError("interaction_required", "the user has to consent")
-            await self._send_back(exchange, redirect_uri, login.state, refusal.members())
+            await self._tell(exchange, client, redirect_uri, login.state, refusal)
         else:
             await self._show_consent(exchange, client, login, cookie)
 
@@ -228,6 +228,29 @@ class LoginFlow:
             )
         return login
 
+    async def _tell(
+        self, exchange: HttpExchange, client: Client, redirect_uri: str, state: str | None, error: OAuthError
+    ) -> None:
+        """Tell a client what is wrong with its request, before the user has decided anything.
+
+        A browser that came by a link is sent to no other site by itself: whoever registers one could let this
+        server's name lead there. The user may follow a link (RFC 9700 §4.11.2).
+        """
+        url = self._answer_url(redirect_uri, state, error.members())
+        if client.is_configured or not redirect_uri.startswith("https:"):
+            await send_redirect(exchange, url, _OPENER)
+            return
+        await send_page(
+            exchange,
+            400,
+            "client_error",
+            _OPENER,
+            client=client.name,
+            reason=error.description,
+            url=url,
+            destination=destination(redirect_uri),
+        )
+
     async def _show_consent(self, exchange: HttpExchange, client: Client, login: Login, cookie: Headers) -> None:
         services = self._services
         texts = services.proxy.scope_texts
@@ -311,8 +334,11 @@ class LoginFlow:
         self, exchange: HttpExchange, redirect_uri: str, state: str | None, answer: dict[str, str]
     ) -> None:
         """Send the browser back to the client, with `state` and `iss` (RFC 9207)."""
+        await send_redirect(exchange, self._answer_url(redirect_uri, state, answer), _OPENER)
+
+    def _answer_url(self, redirect_uri: str, state: str | None, answer: dict[str, str]) -> str:
         parameters = {**answer, **({} if state is None else {"state": state}), "iss": self._issuer}
-        await send_redirect(exchange, with_parameters(redirect_uri, parameters), _OPENER)
+        return with_parameters(redirect_uri, parameters)
 
 
 async def send_login_error(exchange: HttpExchange, error: LoginError) -> None:

@@ -1,5 +1,6 @@
 """Requests and responses of the OAuth endpoints: parameters read strictly, errors as RFC 6749 has them."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
@@ -12,6 +13,8 @@ from enfilade.transports.http.response import send_empty, send_json
 #: Bytes of a query, and of the body of a request.
 MOST_BYTES: Final = 32 * 1024
 _MOST_PARAMETERS: Final = 64
+#: Seconds for which a body is waited for.
+BODY_TIME: Final = 15.0
 _FORM: Final = b"application/x-www-form-urlencoded"
 NO_STORE: Final[Headers] = [(b"cache-control", b"no-store"), (b"pragma", b"no-cache")]
 #: Pages of any origin may be clients: they present what they have themselves, and no cookie counts (R-615).
@@ -119,15 +122,19 @@ async def read_body(exchange: HttpExchange) -> bytes:
     """Return the body of a request.
 
     Raises:
-        OAuthError: 413, it is too long.
+        OAuthError: 413, it is too long; 408, it does not come in time.
         DisconnectedError: the client has gone.
     """
     body, is_more = bytearray(), True
-    while is_more:
-        chunk, is_more = await exchange.read()
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise OAuthError("invalid_request", f"the body has more than {MOST_BYTES} bytes", 413)
+    try:
+        async with asyncio.timeout(BODY_TIME):
+            while is_more:
+                chunk, is_more = await exchange.read()
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise OAuthError("invalid_request", f"the body has more than {MOST_BYTES} bytes", 413)
+    except TimeoutError:
+        raise OAuthError("invalid_request", "the body has not come in time", 408) from None
     return bytes(body)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -87,6 +88,10 @@ class OAuthProxy(ResourceServer):
         _fetcher: SafeFetcher | None = None,
         _resource: str | None = None,
     ) -> None:
+        if find_spec("jinja2") is None:
+            raise ModuleNotFoundError(
+                "the pages of a login need jinja2: pip install 'enfilade[auth]'", name="jinja2"
+            )
         issuer = check_url(public_url, "public_url of an OAuthProxy").rstrip("/")
         if "?" in issuer:
             raise ValueError("public_url of an OAuthProxy has a query (?...)")
