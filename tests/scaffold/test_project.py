@@ -38,12 +38,14 @@ FULL = SMALL | {
     *(f"src/the_simple_server_name/tools/{name}.py" for name in ("notes", "signing")),
     "tests/test_notes.py",
 }
+GITHUB = SMALL | {"src/the_simple_server_name/tools/github.py", "tests/test_github.py"}
 DOCKER = {"Dockerfile", "compose.yaml", ".dockerignore"}
 TITLE = "The simple server name"
 PLANS = {
     "small": (Plan.named(TITLE), SMALL),
     "docker": (Plan(names=names_of(TITLE), docker=True, transport="stdio"), SMALL | DOCKER),
     "full": (Plan(names=names_of(TITLE), full=True, docker=True), FULL | DOCKER),
+    "github": (Plan(names=names_of(TITLE), auth="github"), GITHUB),
 }
 
 
@@ -83,6 +85,17 @@ def test_what_is_written_about_settings_is_so(tmp_path: Path) -> None:
             assert name.lower() in Settings.__struct_fields__
 
 
+def test_what_is_written_about_the_oauth_app_is_so(tmp_path: Path) -> None:
+    """A1: the variables are those that the server reads, in each place that names them."""
+    made = files(make_project(PLANS["github"][0], tmp_path))
+    variables = {f"ENFILADE_AUTH_GITHUB_CLIENT_{part}" for part in ("ID", "SECRET")}
+    for name in (".env.example", "README.md"):
+        assert set(re.findall(r"ENFILADE_AUTH_\w+", made[name])) == variables, name
+    assert "http://127.0.0.1:8000/auth/callback" in made["README.md"]
+    dependencies = tomllib.loads(made["pyproject.toml"])["project"]["dependencies"]
+    assert [each.partition(">")[0] for each in dependencies] == ["enfilade[auth]"]
+
+
 def test_the_project_says_what_it_is(tmp_path: Path) -> None:
     place = make_project(Plan.named("Ada's tea & cake (v2)"), tmp_path)
     said = tomllib.loads((place / "pyproject.toml").read_text(encoding="utf-8"))
@@ -93,9 +106,10 @@ def test_the_project_says_what_it_is(tmp_path: Path) -> None:
     assert (found.file, found.name) == (place / "src/adas_tea_cake_v2/server.py", "app")
 
 
-def test_its_own_tests_pass(tmp_path: Path) -> None:
-    """D51. The full one's; those of a small project are run by the page `docs/new.md`."""
-    place = make_project(PLANS["full"][0], tmp_path)
+@pytest.mark.parametrize(("kind", "count"), [("full", 25), ("github", 13)])
+def test_its_own_tests_pass(kind: str, count: int, tmp_path: Path) -> None:
+    """D51. Those of a small project are run by the page `docs/new.md`."""
+    place = make_project(PLANS[kind][0], tmp_path)
     done = subprocess.run(
         # pytest-asyncio is here for other tests; a project does not bring it.
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error"],
@@ -105,12 +119,13 @@ def test_its_own_tests_pass(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert re.search(r"^25 passed", done.stdout, re.MULTILINE)
+    assert re.search(f"^{count} passed", done.stdout, re.MULTILINE), done.stdout
 
 
-def test_it_is_in_good_style(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["full", "github"])
+def test_it_is_in_good_style(kind: str, tmp_path: Path) -> None:
     """By the defaults of ruff, which is what its author's editor has."""
-    place = make_project(PLANS["full"][0], tmp_path)
+    place = make_project(PLANS[kind][0], tmp_path)
     for words in (["check", "--extend-select", "I,B,UP"], ["format", "--check"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *words, "--isolated", "--no-cache"],
@@ -287,7 +302,8 @@ def test_a_value_that_is_missing_is_an_error() -> None:
 
 def test_every_template_is_used() -> None:
     templates = ROOT / "src/enfilade/scaffold/templates"
-    used = {f"project/{template}.jinja" for _, template in (*project.FILES, *project.FULL)}
+    auth = (file for files in project.AUTH.values() for file in files)
+    used = {f"project/{template}.jinja" for _, template in (*project.FILES, *project.FULL, *auth)}
     there = {path.relative_to(templates).as_posix() for path in templates.rglob("*.*")}
     assert {name for name in there if name.startswith("project/")} == used
     assert shutil.which("git") is None or not _ignored(sorted(templates.rglob("*.*")))

@@ -20,6 +20,7 @@ from enfilade.scaffold import (
     Origin,
     Plan,
     ScaffoldError,
+    Service,
     check_free,
     container_origin,
     installed_origin,
@@ -33,6 +34,7 @@ from enfilade.scaffold import (
 
 _Transport = Literal["http", "stdio"]
 _TRANSPORTS: Final[tuple[_Transport, ...]] = get_args(_Transport)
+_SERVICES: Final[tuple[Service, ...]] = get_args(Service)
 _ORIGIN: Final = Option(
     ["--enfilade"],
     default="",
@@ -47,6 +49,7 @@ def _new(
     transport: _Transport | None,
     full: bool | None,
     docker: bool | None,
+    auth: Service | None,
     directory: Path,
     enfilade: str,
     yes: bool,
@@ -68,7 +71,12 @@ def _new(
             full = click.confirm("Include an example of everything?", default=False) if full is None else full
             docker = click.confirm("Add files for containers?", default=False) if docker is None else docker
         plan = Plan(
-            names=names, transport=transport or "http", full=bool(full), docker=bool(docker), origin=origin
+            names=names,
+            transport=transport or "http",
+            full=bool(full),
+            docker=bool(docker),
+            auth=auth,
+            origin=origin,
         )
         _announce_build(origin)
         folder = make_project(plan, directory)
@@ -95,6 +103,12 @@ new: Final = CliCommand(
         ),
         Option(["--docker/--no-docker"], default=None, help="Add files for containers."),
         Option(
+            ["--auth"],
+            type=click.Choice(_SERVICES),
+            metavar="|".join(_SERVICES),
+            help="Add a tool that acts at this service for its caller, with a token of theirs.",
+        ),
+        Option(
             ["--directory", "-d"],
             type=click.Path(path_type=Path),
             default=Path(),
@@ -103,7 +117,7 @@ new: Final = CliCommand(
         _ORIGIN,
         Option(["--yes", "-y"], is_flag=True, help="Ask nothing; take the defaults."),
     ],
-    examples=['new "Tea shop" --docker', "new notes --transport stdio --full --yes"],
+    examples=['new "Tea shop" --docker', "new notes --transport stdio --full --yes", "new issues --auth github"],
 )
 
 

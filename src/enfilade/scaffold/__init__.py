@@ -12,7 +12,7 @@ without an edit; `tests/scaffold/` creates each kind and uses it.
 
 from enfilade.scaffold.containers import ContainerOptions, container_files, container_origin, write_containers
 from enfilade.scaffold.origin import VENDOR, Origin, installed_origin, named_origin
-from enfilade.scaffold.project import Names, Plan, check_free, make_project, names_of, next_steps
+from enfilade.scaffold.project import Names, Plan, Service, check_free, make_project, names_of, next_steps
 from enfilade.scaffold.render import ScaffoldError, require_templates
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Origin",
     "Plan",
     "ScaffoldError",
+    "Service",
     "check_free",
     "container_files",
     "container_origin",

@@ -75,6 +75,15 @@ FULL: Final = (
     ("src/{package}/tools/signing.py", "signing.py"),
     ("tests/test_notes.py", "test_notes.py"),
 )
+#: Further files of a project whose tools act for users at a service, by its name.
+AUTH: Final = {
+    "github": (
+        ("src/{package}/tools/github.py", "github.py"),
+        ("tests/test_github.py", "test_github.py"),
+    ),
+}
+#: The services of these.
+Service = Literal["github"]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +94,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         transport: the default transport of `enfilade run`.
         full: whether it has examples of resources, prompts, progress, questions, secrets and a lifespan.
         docker: whether it has files for containers.
+        auth: the service at which a tool acts for its caller; None for none.
         origin: the source from which Enfilade is installed.
     """
 
@@ -92,6 +102,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     transport: Literal["stdio", "http"] = "http"
     full: bool = False
     docker: bool = False
+    auth: Service | None = None
     origin: Origin = Origin()
 
     @classmethod
@@ -181,7 +192,7 @@ def _texts(plan: Plan, origin: Origin) -> dict[str, str]:
     }
     return {
         path.format(package=plan.names.package): render(f"project/{template}", **values)
-        for path, template in (*FILES, *(FULL if plan.full else ()))
+        for path, template in (*FILES, *(FULL if plan.full else ()), *(AUTH[plan.auth] if plan.auth else ()))
     }
 
 
