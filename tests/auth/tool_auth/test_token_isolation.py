@@ -96,7 +96,7 @@ class Callers:
             assert "this tool has no token" in text
         elif step.tool == "everywhere":
             if step.user == WITHOUT[0]:
-                assert result["_meta"][META]["provider"] == WITHOUT[1]
+                self._check_refused(result, text)
             else:
                 self._is_told(result["structuredContent"], dict.fromkeys(PROVIDERS, step.user))
         elif step.tool == "chain":
@@ -108,9 +108,15 @@ class Callers:
 
     def _check_who(self, user: str, provider: str, result: dict[str, Any], text: str) -> None:
         if (user, provider) == WITHOUT:
-            assert result["_meta"][META]["provider"] == provider
+            self._check_refused(result, text)
         else:
             self._is_told(text, user)
+
+    def _check_refused(self, result: dict[str, Any], text: str) -> None:
+        """There is a link for who has not consented, up to some number of links."""
+        detail = result["_meta"].get(META)
+        assert result["isError"]
+        assert detail["provider"] == WITHOUT[1] if detail else "consent" in text
 
     def _check_chain(self, step: Step, result: dict[str, Any]) -> None:
         """The caller's own token is the same before and after, and it sees none of the callee's (P9, P10)."""
