@@ -39,7 +39,7 @@ from support.servers.processes import ROOT, ServerProcess
 EXAMPLES = ROOT / "examples"
 #: What is neither in a table of this file nor a project of its own is tested elsewhere.
 ELSEWHERE = {"api_keys", "bring_your_own_server", "everything", "quickstart", "resource_server", "scoped_tools"}
-ELSEWHERE |= {"oauth_proxy", "observability"}
+ELSEWHERE |= {"oauth_proxy", "observability", "tool_auth"}
 HANDSHAKE, STATELESS = "legacy", "auto"
 SECRET = "a key of this test"
 

@@ -128,6 +128,17 @@ def test_what_happens_along_the_way_is_on_stderr() -> None:
     ]
 
 
+@pytest.mark.parametrize("era", ["session", "stateless"])
+def test_a_page_without_a_terminal(era: str) -> None:
+    """A21: the page is not declined, as somebody may visit it before the next call."""
+    result = spawned("call", SHOP, "pay", "--era", era)
+    assert (result.status, result.out) == (2, "")
+    assert result.err.splitlines() == [
+        "The server asks: Pay here",
+        "enfilade: open this page, and then call again: https://pay.example/1",
+    ]
+
+
 def test_a_server_that_does_not_answer_in_time(run_cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "slow_server.py"
     text = "import asyncio\nfrom enfilade import MCPApp\napp = MCPApp()\n@app.tool\nasync def wait() -> None:\n"

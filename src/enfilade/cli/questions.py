@@ -1,6 +1,7 @@
 """Elicitation at the terminal: forms field by field, and URLs to visit.
 
-Without a terminal a question is declined, and a line on stderr says so.
+Without a terminal a form is declined, and a line on stderr says so. A page is not declined, since somebody may
+still visit it: the command fails with its URL, and can be called again after the visit.
 
 Easy to get wrong: the thread that reads a line. If the call ends while it waits, the command must end without
 another key press. Python's own files are locked while they are read, so the thread reads the descriptor.
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from enfilade.cli.command import CommandError
 from enfilade.cli.output import printable, rich_text
 from enfilade.client.json_values import choices, kinds, suggestion, type_name, value_of
 from enfilade.client.scripted_answers import Answer, Question, accept, cancel, decline
@@ -55,9 +57,15 @@ class QuestionPrompt:
         self._lock = asyncio.Lock()  # questions may arrive together, and are asked one by one
 
     async def ask(self, question: Question) -> Answer:
-        """Return the user's answer."""
+        """Return the user's answer.
+
+        Raises:
+            CommandError: a page is to be visited, and there is no terminal.
+        """
         if not self._interactive:
             self._console.print(rich_text(f"The server asks: {question.message}", "yellow"))
+            if question.url is not None:
+                raise CommandError(f"open this page, and then call again: {question.url}")
             self._console.print("This is not a terminal, so nobody can be asked: declined.")
             return decline()
         async with self._lock:

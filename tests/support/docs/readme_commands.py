@@ -1,8 +1,9 @@
 """Somebody at a terminal who types what the README of an example says.
 
-A block of commands may have the comment `<!-- serve -->` before it, and then starts a server; or one with
-`<!-- output -->` behind it, whose lines are in what the commands print: one line for each command that prints
-something. The ports 8000 and 9000 become free ones.
+A block of commands may have the comment `<!-- serve -->` before it, and then starts a server, in place of one on
+the same port; or one with `<!-- output -->` behind it, whose lines are in what the commands print: one line for
+each command that prints something. The ports 8000 and 9000 become free ones. `$LINK` is the last link to a page
+of authorization that was printed.
 """
 
 import re
@@ -19,6 +20,8 @@ from support.docs.reader import CURL
 from support.servers.processes import ServerProcess, enfilade_command, environment, free_port
 
 _BLOCK = re.compile(r"(<!-- serve -->\n)?```sh\n(.*?)```\n(?:\n<!-- output -->\n```text\n(.*?)```)?", re.DOTALL)
+_AT_9000 = ("python issuer.py", "python provider.py")
+_LINK = re.compile(r"http://127\.0\.0\.1:\d+/auth/start/[\w-]+")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class ReadmeReader:
             assert done.returncode == 0, done.stderr
             self.variables[assignment[1]] = done.stdout.strip()
             return ""
+        for link in _LINK.findall(done.stdout + done.stderr):
+            self.variables["LINK"] = link
         return done.stdout + done.stderr
 
     def follow(self, text: str) -> int:
@@ -102,19 +107,20 @@ class ReadmeReader:
             AssertionError: a command prints something else.
         """
         compared = 0
+        running: dict[int, ServerProcess] = {}
         with ExitStack() as servers:
             for step in steps(text):
                 if step.serves:
                     (line,) = step.commands
-                    port = int(self.ports["9000" if "issuer.py" in line else "8000"])
-                    command = self.command(line)
-                    servers.enter_context(
-                        ServerProcess(command, port=port, env=self.environment, cwd=self.folder)
-                    )
+                    port = int(self.ports["9000" if line in _AT_9000 else "8000"])
+                    if port in running:
+                        running[port].stop()
+                    server = ServerProcess(self.command(line), port=port, env=self.environment, cwd=self.folder)
+                    running[port] = servers.enter_context(server)
                     continue
                 outputs = [output for output in map(self.type, step.commands) if output]
                 assert len(outputs) == len(step.output), outputs
                 for output, expected in zip(outputs, step.output, strict=True):
-                    assert expected in output
+                    assert expected in output, f"{output!r} has no {expected!r}"
                 compared += len(outputs)
         return compared
