@@ -1,9 +1,14 @@
 """A user logs in at a server that is its own authorization server, in front of a real provider (A23)."""
 
+import asyncio
+
 import httpx
 import pytest
 
 from enfilade.auth.servers import ALGORITHMS
+from enfilade.client.connect import connect
+from enfilade.client.login.options import LoginOptions
+from enfilade.client.login.run import logged_in
 from support.authorization.oidc_provider import OidcProvider
 from support.authorization.proxy_client import ProxyClient, call, caller
 from support.authorization.visitor import Visitor
@@ -183,3 +188,24 @@ def test_an_unknown_client(public_url: str, client_id: str | None) -> None:
     named = {} if client_id is None else {"client_id": client_id}
     response = httpx.post(f"{public_url}/oauth/token", data={**form, **named})
     assert (response.status_code, response.json()["error"]) == (401, "invalid_client")
+
+
+def test_the_command_line_logs_in(public_url: str, oidc_provider: OidcProvider) -> None:
+    """A23: `enfilade call` at a terminal, whose user has a browser."""
+    opened: list[str] = []
+
+    def agree(url: str) -> bool:
+        opened.append(url)
+        with Visitor() as visitor:
+            visitor.press(visitor.open(url), decision="allow")
+        return True
+
+    async def run() -> str:
+        options = LoginOptions(interactive=True, show=lambda text: None, open_browser=agree, timeout=20.0)
+        url = f"{public_url}/mcp"
+        async with logged_in(url, options) as auth, connect(url, http_auth=auth, timeout=20) as client:
+            result = await client.call_tool("whoami", {})
+            return str(result.structured_content["subject"])  # type: ignore[index]
+
+    assert asyncio.run(run()) == "ada"
+    assert len(opened) == 1
