@@ -133,8 +133,9 @@ def _chosen(granted: Sequence[Granted], provider: str, user: str | None, every: 
 
 async def _ended(authorization: ToolAuthorization, granted: Granted) -> str | None:
     """Delete an entry, and revoke its tokens; return why they could not be revoked, None if they were."""
-    entry = granted.entry
-    await authorization.vault.delete(granted.name)
+    entry = await authorization.vault.take(granted.name)
+    if entry is None:  # somebody else was faster
+        return None
     client = authorization.clients.by_id(entry.provider)
     if client is None or client.client_id != entry.client_id:
         return f"this server is not the client {entry.client_id!r} of {entry.provider} any more"

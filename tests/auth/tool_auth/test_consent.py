@@ -255,7 +255,7 @@ async def test_a_token_of_a_test(service: OAuthService) -> None:
 
 
 async def test_too_many_links(service: OAuthService) -> None:
-    """R-713: nobody fills the store with links that are not used."""
+    """R-714: nobody fills the store with links that are not used."""
     async with connect(tool_app(service)) as client:
         results = [await client.call_tool("whoami") for _ in range(61)]
     assert [META in (result.meta or {}) for result in results] == [True] * 60 + [False]

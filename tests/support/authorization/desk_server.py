@@ -90,6 +90,11 @@ def make_app(origins: Mapping[str, str], issuer: str | None = None, resource: st
         after = await asked(origin, ctx.auth.token)
         return {"before": before, "inner": inner, "after": after, "providers": list(ctx.auth)}
 
+    @app.tool
+    async def exchanged(audience: str, ctx: Context) -> str:
+        """Say whom the issuer takes the bearer of an exchanged token for."""
+        return await asked(str(issuer), await ctx.token_for(audience, scopes=[SCOPE]))
+
     return app
 
 

@@ -176,6 +176,10 @@ class OAuthService(ScriptedHttpServer):
                 if answer.gate is not None:
                     answer.gate.wait(30)
                 return answer
+        return self.right(visit)
+
+    def right(self, visit: Visit) -> Answer:
+        """Return the right answer to a request, which has its effect."""
         with self._lock:
             right = self._right.get(visit.path)
             return Answer({}, 404) if right is None else right(visit)

@@ -196,7 +196,7 @@ class Authorizer:
         return Consent(id, f"{base}/auth/start/{id}", message, requirement.provider, title, scopes)
 
     def _count_link(self, user: User) -> None:
-        """Count a link of a user, so that nobody fills the store with links that are not used (R-713).
+        """Count a link of a user, so that nobody fills the store with links that are not used (R-714).
 
         Raises:
             AuthError: there are too many.
@@ -236,10 +236,9 @@ class Authorizer:
         if client is None or given_tokens(request.root.channel) is not None:
             return
         user = user_of(request)
-        row = await self.vault.read(user.key, client)
-        if row is not None:
-            await self.vault.delete(self.vault.name_of(user.key, provider, client.client_id))
-            await revoke_at(client, row.value)
+        entry = await self.vault.take(self.vault.name_of(user.key, provider, client.client_id))
+        if entry is not None:
+            await revoke_at(client, entry)
 
     async def exchange(self, request: Request, audience: str, scopes: Sequence[str]) -> str:
         """Return a token of the caller for another service (RFC 8693)."""

@@ -40,6 +40,8 @@ _ENDED: Final = frozenset(
     ("invalid_grant", "bad_refresh_token", "invalid_refresh_token", "token_revoked", "token_expired")
 )
 _SHARDS: Final = 64
+#: Attempts to change a row that others change as well.
+_CHANGES: Final = 100
 #: Most bytes of what a provider says of a user.
 _MOST_USER_INFO: Final = 16 * 1024
 
@@ -180,6 +182,21 @@ class Vault:
         await self._entries.delete(name)
         await self._list(name, None)
 
+    async def take(self, name: str) -> Entry | None:
+        """Delete an entry, and return what it was at that moment; None if there is none.
+
+        Its tokens are those to be revoked: a refresh that ends at the same time changes them.
+        """
+        for _ in range(_CHANGES):
+            row = await self._entries.read(name)
+            if row is None:
+                break
+            if await self._entries.replace(name, row.stored, None, RETENTION) is not None:
+                await self._list(name, None)
+                return row.value
+        await self.delete(name)
+        return None
+
     async def delete_if(self, name: str, row: Row[Entry]) -> None:
         """Delete an entry, unless it has been replaced."""
         if await self._entries.replace(name, row.stored, None, RETENTION) is not None:
@@ -287,8 +304,13 @@ class Vault:
             scopes=entry.scopes if tokens.scopes is None else tokens.scopes,
         )
         stored = await self._entries.replace(name, row.stored, renewed, RETENTION)
-        # If it was replaced meanwhile, the user has consented anew or it was revoked: that counts.
-        return await self._entries.read(name) if stored is None else Row(renewed, stored)
+        if stored is not None:
+            return Row(renewed, stored)
+        # The user has consented anew meanwhile, or has taken the consent back: that counts.
+        current = await self._entries.read(name)
+        if current is None:
+            await _end_at_provider(client, tokens)
+        return current
 
     # -- the list ------------------------------------------------------------------------------------------------
 
@@ -299,7 +321,7 @@ class Vault:
         """Put an entry on the list, or take it off."""
         number = hashlib.sha256(name.encode()).digest()[0] % _SHARDS
         shard = self._shard_name(number)
-        for _ in range(100):
+        for _ in range(_CHANGES):
             row = await self._shards.read(shard)
             entries = {} if row is None else dict(row.value.entries)
             if (name in entries) == (listed is not None):
@@ -314,6 +336,15 @@ class Vault:
             await asyncio.sleep(secrets.randbelow(20) / 1000)
         log.warning("the list of granted tokens cannot be changed; a part of it is lost")
         await self._shards.write(shard, Shard({} if listed is None else {name: listed}), RETENTION)
+
+
+async def _end_at_provider(client: ProviderClient, tokens: TokenSet) -> None:
+    """Revoke tokens that nobody keeps, if the provider takes that."""
+    token, hint = (tokens.refresh_token, "refresh_token") if tokens.refresh_token else (None, "access_token")
+    try:
+        await client.revoke(token or tokens.access_token, hint)
+    except ProviderError as error:
+        log_safely(log, logging.WARNING, "tokens of %s could not be revoked there: %s", client.provider.id, error)
 
 
 def _needs_refresh(entry: Entry, rejected: str | None) -> bool:
