@@ -28,7 +28,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from enfilade.auth.oauth_providers.client import ProviderClient, new_verifier
 from enfilade.auth.oauth_providers.responses import ProviderError
-from enfilade.auth.pages.page import send_message, send_page, send_redirect
+from enfilade.auth.pages.page import plain, send_message, send_page, send_redirect
 from enfilade.auth.tool_auth.authorizer import LOCAL
 from enfilade.auth.tool_auth.clients import ToolClients
 from enfilade.auth.tool_auth.pending import LIFETIME, Pending, PendingAuthorizations, Phase
@@ -48,6 +48,8 @@ log = logging.getLogger("enfilade.auth")
 START: Final = "/auth/start/"
 CALLBACK: Final = "/auth/callback"
 _COOKIE: Final = "enfilade-auth"
+#: Most characters of the name of a server or a provider within a sentence.
+_LONGEST_NAME: Final = 60
 _MOST_FORM: Final = 4096
 _MOST_QUERY: Final = 16 * 1024
 _STATE: Final = b"tool authorization state"
@@ -264,7 +266,7 @@ class AuthorizationPages:
         self, exchange: HttpExchange, id: str, row: Row[Pending], query: Mapping[str, str]
     ) -> None:
         pending, client = row.value, self._client_of(row.value)
-        title = client.provider.title
+        server, title = plain(self._server, _LONGEST_NAME), plain(client.provider.title, _LONGEST_NAME)
         try:
             await client.check_issuer(query.get("iss"))
         except ProviderError as error:
@@ -278,7 +280,7 @@ class AuthorizationPages:
             reason = "the user has refused" if refused else f"{title} answered with {code}"
             await self._pending.change(id, row, phase=Phase.ENDED.value, reason=reason, state=b"")
             text = (
-                f"{self._server} has got no access to {title}. You can close this page."
+                f"{server} has got no access to {title}. You can close this page."
                 if refused
                 else f"{title} has not granted access ({code}). Go back to the conversation to try again."
             )
@@ -299,7 +301,7 @@ class AuthorizationPages:
             text = "Go back to the conversation and ask again for what you wanted."
             await send_message(exchange, 502, f"{title} has given no access", text, reference=failure)
             return
-        text = f"{self._server} can now act for you at {title}. You can close this page and go back."
+        text = f"{server} can now act for you at {title}. You can close this page and go back."
         await send_message(exchange, 200, "Done", text, kind="done")
 
     async def _redeem(
