@@ -60,6 +60,8 @@ class Metadata:
         if not self.is_there:
             return "This server has no login: send an API key, as Authorization: Bearer, or as its operator says"
         issuers = " or ".join(server.issuer for server in self._auth.authorization_servers)
+        if self._auth.reserved_paths():  # it is one itself
+            return f"There is no such endpoint: {issuers}/.well-known/oauth-authorization-server names them"
         return f"This is no authorization server: register and log in at {issuers}, which {self.url()} names"
 
     @property

@@ -160,6 +160,29 @@ def away(running_oidc_provider: OidcProvider) -> Iterator[tuple[str, AwayStore]]
         yield url, store
 
 
+def test_what_a_login_keeps(running_oidc_provider: OidcProvider, visitor: Visitor) -> None:
+    """A23, X-AUTH-22: one grant; of registrations, consents and codes nothing, but that a step was taken."""
+    store = AwayStore()
+    keys: list[str] = []
+    for name in ("put", "swap"):
+        setattr(store.keys, name, _noting(keys, getattr(store.keys, name)))
+    with login_server.serving(running_oidc_provider, store=store) as url:
+        client = ProxyClient.registered(url)
+        page = visitor.open(client.authorization_url())
+        assert [key for key in keys if key.startswith("oauth")] == []
+        visitor.press(page, client.redirect_uri, decision="allow")
+    kinds = [key.rpartition(":")[0] for key in keys if key.startswith("oauth")]
+    assert kinds == ["oauth:login", "oauth:grant"]
+
+
+def _noting(keys: list[str], operation: Any) -> Any:
+    async def noting(key: str, *args: Any) -> Any:
+        keys.append(key)
+        return await operation(key, *args)
+
+    return noting
+
+
 def test_without_a_store(away: tuple[str, AwayStore], oidc_provider: OidcProvider, visitor: Visitor) -> None:
     """A23, X-AUTH-4: what needs it says so, and nothing else fails; no login is lost by it."""
     url, store = away
