@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import pytest
 
-from enfilade import Context, Depends, MCPApp, ToolError, connect
+from enfilade import Context, Depends, MCPApp, ToolError, connect, text_of
 from enfilade.serving.channel import Peer
 from enfilade.serving.execution import TimeLimit, ToolTimeoutError
 from enfilade.serving.request import Request
-from enfilade.testing import accept
+from enfilade.testing import accept, connect as connect_client
 from enfilade.timings import Timings
 from enfilade.wire.message import RequestParams
 from support.http_client.asgi_calls import AsgiClient
@@ -408,3 +408,23 @@ async def test_a_call_that_ended_was_not_given_up(transport: Any) -> None:
     async with connect(app, era="session", transport=transport) as client:
         await client.call_tool("work", {})
         assert [context.cancelled for context in contexts] == [False]
+
+
+@pytest.mark.parametrize("era", ["session", "stateless"])
+async def test_a_handler_goes_on_after_a_limit_of_its_own(era: Any) -> None:
+    """The timer of `asyncio.timeout` cancels its task as a host does; the handler may take long after that."""
+    app = MCPApp()
+    app._timings = Timings(unwinding=SOON)
+
+    @app.tool
+    async def work() -> str:
+        for _ in range(3):
+            try:
+                async with asyncio.timeout(SOON):
+                    await for_ever()
+            except TimeoutError:
+                await asyncio.sleep(3 * SOON)
+        return "went on"
+
+    async with connect_client(app, era=era, transport="http") as client:
+        assert text_of(await client.call_tool("work")) == "went on"

@@ -316,18 +316,21 @@ class Request(msgspec.Struct, eq=False):
         self.ensure_outcome(self.given_up_outcome)
         return True
 
-    def ensure_outcome(self, outcome: "Callable[[], Outcome]") -> None:
+    def ensure_outcome(
+        self, outcome: "Callable[[], Outcome]", is_due: "Callable[[], bool] | None" = None
+    ) -> None:
         """Give the caller an outcome after `Channel.unwinding`, also if the cancelled handler goes on.
 
         Args:
             outcome: makes it, if it is needed.
+            is_due: whether the handler is still cancelled then; None for in any case.
         """
         if self.channel.on_overdue is not None and self.task is not None:
-            self.task.get_loop().call_later(self.channel.unwinding, self._settle, outcome)
+            self.task.get_loop().call_later(self.channel.unwinding, self._settle, outcome, is_due)
 
-    def _settle(self, outcome: "Callable[[], Outcome]") -> None:
+    def _settle(self, outcome: "Callable[[], Outcome]", is_due: "Callable[[], bool] | None") -> None:
         overdue = self.channel.on_overdue
-        if overdue is not None and self.phase not in _FINISHED:
+        if overdue is not None and self.phase not in _FINISHED and (is_due is None or is_due()):
             self.channel.is_settled = True
             text = "%s goes on %g s after it was cancelled; its caller is not waiting for it any more"
             log_safely(log, logging.WARNING, text, self.title(), self.channel.unwinding)

@@ -422,13 +422,18 @@ def resume_handler(coroutine: Coroutine[Any, Any, T], awaited: Any, request: Req
             del thrown
             count_after = task.cancelling()
             own = min(count_after, own + max(0, count_after - count_before))
+            if from_outside > 0:  # a time limit of the handler's own takes its cancellation back
+                request.channel.external_cancellations = count_after - own
 
 
 def _insist_on_outcome(request: Request, cancellation: asyncio.CancelledError) -> None:
-    """Make sure that the caller gets an outcome, also if the handler ignores that its host has cancelled it."""
+    """Make sure that the caller gets an outcome, also if the handler ignores that its host has cancelled it.
+
+    A timer of the handler, such as that of `asyncio.timeout`, cancels it as a host does, and takes that back.
+    """
 
     def outcome() -> Outcome:
         error = cancelled_by_host(cancellation, request.method)
         return encode_error(request.id, error), error
 
-    request.ensure_outcome(outcome)
+    request.ensure_outcome(outcome, lambda: bool(request.channel.external_cancellations))
