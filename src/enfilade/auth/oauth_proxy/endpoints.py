@@ -5,12 +5,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from enfilade.auth.oauth_proxy.assertions import GRANT_TYPE, PROFILE, Assertions
+from enfilade.auth.oauth_proxy.authorization_request import LoginError
 from enfilade.auth.oauth_proxy.browser import Browsers
 from enfilade.auth.oauth_proxy.client_assertions import ClientAssertions
 from enfilade.auth.oauth_proxy.clients import BY_KEY, METHODS, Clients
 from enfilade.auth.oauth_proxy.documents import ClientDocuments
 from enfilade.auth.oauth_proxy.grants import Grants
-from enfilade.auth.oauth_proxy.login import LoginError, LoginFlow, send_login_error
+from enfilade.auth.oauth_proxy.login import LoginFlow, send_login_error
 from enfilade.auth.oauth_proxy.messages import (
     NO_STORE,
     OAuthError,

@@ -9,7 +9,6 @@ before that it is a page, or this server would send browsers wherever somebody l
 
 import hmac
 import logging
-import re
 import time
 from collections.abc import Iterable
 from typing import Final
@@ -18,15 +17,15 @@ import msgspec
 
 from enfilade.auth.oauth_providers.client import new_verifier
 from enfilade.auth.oauth_providers.responses import ProviderError
+from enfilade.auth.oauth_proxy.authorization_request import STEP_TIME, AuthorizationRequests, LoginError
 from enfilade.auth.oauth_proxy.clients import Client
 from enfilade.auth.oauth_proxy.grants import CODE_TIME, Grant
-from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters, query_of, read_form, with_parameters
-from enfilade.auth.oauth_proxy.redirects import destination, fault_of_redirect, is_loopback, is_registered
+from enfilade.auth.oauth_proxy.messages import OAuthError, query_of, read_form, with_parameters
+from enfilade.auth.oauth_proxy.redirects import destination, is_loopback
 from enfilade.auth.oauth_proxy.sealed import CODE_PREFIX, Code, Login, digest, is_over, new_id
 from enfilade.auth.oauth_proxy.services import Services
 from enfilade.auth.oauth_proxy.upstream import kept
 from enfilade.auth.pages.page import send_message, send_page, send_redirect
-from enfilade.auth.safe_fetch.fetch import UnsafeURLError
 from enfilade.serving.failures import LimitedLog
 from enfilade.state.store import StoreError
 from enfilade.transports.exchange import Headers, HttpExchange
@@ -34,32 +33,13 @@ from enfilade.transports.exchange import Headers, HttpExchange
 log = logging.getLogger("enfilade.auth")
 _provider_log: Final = LimitedLog(log)
 
-#: Seconds that each step of a login may take: to read the consent page, and to log in at the provider.
-STEP_TIME: Final = 600
 #: How often the provider is asked for one consent, if its response was lost.
 _MOST_ATTEMPTS: Final = 3
-#: Characters of a client's `state`; it goes into ours, of which a URL has room.
-_LONGEST_STATE: Final = 2048
 _AGAIN: Final = "Go back to the app that you came from, and log in again."
-_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 #: A host in a popup is told of the end by its opener, which would be lost.
 _OPENER: Final[Headers] = [(b"cross-origin-opener-policy", b"unsafe-none")]
 #: Errors of a provider that a client is told as they are (RFC 6749 §4.1.2.1).
 _PASSED_ON: Final = frozenset(("access_denied", "temporarily_unavailable", "server_error"))
-
-
-class LoginError(Exception):
-    """A login cannot go on, and nobody but the user can be told.
-
-    Args:
-        title: what it is, in a few words.
-        text: what it means, and what to do.
-        status: of the response.
-    """
-
-    def __init__(self, title: str, text: str, status: int = 400) -> None:
-        super().__init__(title)
-        self.title, self.text, self.status = title, text, status
 
 
 class LoginFlow:
@@ -68,6 +48,7 @@ class LoginFlow:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._issuer = services.proxy.issuer
+        self._requests = AuthorizationRequests(services)
 
     async def authorize(self, exchange: HttpExchange) -> None:
         """Answer the request of a client: with the consent page, or an error."""
@@ -76,10 +57,10 @@ class LoginFlow:
             query = query_of(exchange)
         except OAuthError as error:
             raise LoginError("This login cannot begin", f"The request is not valid: {error}.") from None
-        client, redirect_uri = await self._client(query)
+        client, redirect_uri = await self._requests.client(query)
         browser, cookie = services.browsers.recognize(exchange)
         try:
-            login = self._login(query, client, redirect_uri, browser)
+            login = self._requests.login(query, client, redirect_uri, browser)
         except OAuthError as error:
             await self._tell(exchange, client, redirect_uri, query.get("state"), error)
             return
@@ -139,73 +120,6 @@ class LoginFlow:
         await self._send_back(exchange, login.redirect_uri, login.state, answer)
 
     # -- steps -------------------------------------------------------------------------------------------------
-
-    async def _client(self, query: Parameters) -> tuple[Client, str]:
-        """Return the client of a request and its redirect URI.
-
-        Raises:
-            LoginError: there is no such client, or its redirect URI is another one.
-        """
-        client_id, redirect_uri = query.get("client_id"), query.get("redirect_uri")
-        try:
-            client = None if client_id is None else await self._services.clients.find(client_id)
-        except UnsafeURLError as error:
-            raise LoginError(
-                "The app that asks for this login is not known",
-                f"Its description could not be used: {error}. Its makers can correct that.",
-            ) from None
-        if client is None:
-            raise LoginError(
-                "The app that asks for this login is not known",
-                "Its registration is none of this server. Remove the server in the app and add it again.",
-            )
-        if redirect_uri is None or not is_registered(redirect_uri, client.redirect_uris):
-            raise LoginError(
-                "This login would lead elsewhere",
-                "The app has asked to send you to an address that it has not registered (redirect_uri).",
-            )
-        if fault_of_redirect(redirect_uri, self._services.proxy.redirect_schemes):
-            raise LoginError("This login would lead elsewhere", "The address to send you to is not safe.")
-        return client, redirect_uri
-
-    def _login(self, query: Parameters, client: Client, redirect_uri: str, browser: bytes) -> Login:
-        """Return the login that a request begins.
-
-        Raises:
-            OAuthError: the request is not valid; the client is told.
-        """
-        if query.get("request") is not None:
-            raise OAuthError("request_not_supported", "request objects are not supported")
-        if query.get("request_uri") is not None:
-            raise OAuthError("request_uri_not_supported", "request objects are not supported")
-        if query.required("response_type") != "code":
-            raise OAuthError("unsupported_response_type", "response_type must be code")
-        if query.get("response_mode") not in (None, "query"):
-            raise OAuthError("invalid_request", "response_mode must be query")
-        if query.get("code_challenge_method") != "S256":
-            raise OAuthError("invalid_request", "code_challenge_method must be S256")
-        challenge = query.required("code_challenge")
-        if not _CHALLENGE.fullmatch(challenge):
-            raise OAuthError("invalid_request", "code_challenge is none of S256")
-        state = query.get("state")
-        if state is not None and len(state) > _LONGEST_STATE:
-            raise OAuthError("invalid_request", f"state has more than {_LONGEST_STATE} characters")
-        self._services.check_resource(query)
-        scopes = self._services.granted_scopes(query)
-        ends_at = int(time.time()) + STEP_TIME
-        return Login(
-            id=new_id(),
-            client=client.digest,
-            redirect_uri=redirect_uri,
-            state=state,
-            challenge=challenge,
-            scopes=scopes,
-            browser=browser,
-            verifier="",
-            expires_at=ends_at,
-            attempt=0,
-            needs_assertion=client.needs_assertion,
-        )
 
     def _opened(self, exchange: HttpExchange, sealed: str | None) -> Login:
         """Return the login that goes on, if it does so in the browser in which it began.
