@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from enfilade.auth import OAuth2
+from enfilade.auth import GitHub, GitLab, Google, OAuth2
+from enfilade.auth.oauth_proxy.upstream import Upstream
 from support.authorization.faulty_server import failing
-from support.authorization.oauth_service import AUTHORIZE, REVOKE, TOKEN, USERINFO, OAuthService
+from support.authorization.oauth_service import AUTHORIZE, REVOKE, TOKEN, USERINFO, WHOAMI, OAuthService
 from support.authorization.proxy_client import ProxyClient, call, caller
 from support.authorization.visitor import Visitor
 from support.servers import login_server
@@ -28,7 +29,7 @@ def service() -> Iterator[OAuthService]:
 def provider_of(service: OAuthService, **options: Any) -> OAuth2:
     """Return a provider that is no OpenID Connect provider, with the credentials of the server there."""
     urls = service.url(AUTHORIZE), service.url(TOKEN), service.url(REVOKE)
-    provider = OAuth2("corp", *urls, title="Corp", user_info_url=service.url(USERINFO), **options)
+    provider = OAuth2("corp", *urls, title="Corp", user_info_url=service.url(WHOAMI), **options)
     return provider.client("app", "s3cret-of-app")
 
 
@@ -50,7 +51,7 @@ def test_a_provider_with_ways_of_its_own(
     service.form_by_default = service.errors_with_200 = True
     service.scope_separator = ","
     user = {"id": 583231, "login": "ada", "name": "Ada", "email": "ada@example.com"}
-    service.faults[USERINFO] = Answer(user)
+    service.faults[WHOAMI] = Answer(user)
     tokens = client.tokens(visitor)
     who = caller(public_url, tokens["access_token"])
     assert who["subject"] == "583231"
@@ -61,11 +62,27 @@ def test_a_provider_with_ways_of_its_own(
 
 
 @pytest.mark.parametrize(
+    ("provider", "scope"),
+    [
+        (GitHub, None),
+        (Google, "openid"),
+        (GitLab, "openid"),
+        (OAuth2.discover("https://a.example.com"), "openid"),
+    ],
+    ids=lambda value: getattr(value, "id", value),
+)
+def test_the_provider_is_asked_for_no_more_than_who_the_user_is(provider: OAuth2, scope: str | None) -> None:
+    """A23: what clients may do here is nothing to the provider."""
+    upstream = Upstream(provider.client("id", "secret"), "https://mcp.example.com/oauth/callback")
+    assert upstream._scopes == (() if scope is None else (scope,))
+
+
+@pytest.mark.parametrize(
     "user", [{}, {"sub": ""}, {"sub": None}, {"id": True}, {"id": 1.5}, {"email": "a@b.c"}, []]
 )
 def test_a_user_without_an_id(service: OAuthService, client: ProxyClient, visitor: Visitor, user: Any) -> None:
     """A23: an address or a name is no id: they change hands."""
-    service.faults[USERINFO] = Answer(user)
+    service.faults[WHOAMI] = Answer(user)
     assert client.log_in(visitor)["error"] in ("server_error", "temporarily_unavailable")
 
 
@@ -77,7 +94,7 @@ def test_a_user_without_an_id(service: OAuthService, client: ProxyClient, visito
         (TOKEN, Answer({"error": "<script>"}, 400), "server_error"),
         (TOKEN, Answer(b"<html>", 200), "temporarily_unavailable"),
         (TOKEN, Answer({}, 200), "temporarily_unavailable"),
-        (USERINFO, failing(500), "temporarily_unavailable"),
+        (WHOAMI, failing(500), "temporarily_unavailable"),
     ],
 )
 def test_a_provider_that_does_wrong(

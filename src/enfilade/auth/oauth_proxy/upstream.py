@@ -67,8 +67,7 @@ class Upstream:
         self.provider = provider
         self._client = ProviderClient(provider, str(provider.client_id), text)
         self._redirect_uri = redirect_uri
-        is_openid = provider.issuer is not None or "openid" in provider.scope_texts
-        self._scopes = ("openid",) if is_openid else ()
+        self._scopes = ("openid",) if _is_openid(provider) else ()
 
     async def consent_url(self, state: str, verifier: str) -> str:
         """Return where a browser is sent to log in.
@@ -183,6 +182,12 @@ class Upstream:
 def kept(tokens: TokenSet) -> UpstreamTokens:
     """Return what a grant keeps of tokens."""
     return UpstreamTokens(tokens.access_token, tokens.refresh_token, tokens.expires_at)
+
+
+def _is_openid(provider: OAuth2) -> bool:
+    """Whether a provider says who a user is by OpenID Connect, for which the scope `openid` is needed."""
+    has_user_info = (provider.user_info_url or "").rstrip("/").endswith("/userinfo")
+    return provider.issuer is not None or "openid" in provider.scope_texts or has_user_info
 
 
 def _is_ending(tokens: UpstreamTokens) -> bool:
