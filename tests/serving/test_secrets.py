@@ -403,3 +403,8 @@ def test_a_tool_without_secrets_pays_nothing() -> None:
     assert text(called(app, "work")) == "done"
     assert "API_KEY" not in os.environ
     assert logging.getLogger("enfilade").name == "enfilade"
+
+
+def test_a_redaction_of_nothing_changes_nothing() -> None:
+    for values in ((), ("",)):
+        assert Redaction(values).text("a text") == "a text"

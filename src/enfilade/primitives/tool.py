@@ -273,6 +273,11 @@ def tool_from_function(
     check_sendable(_preview(outline, reader, writer, docstring, signature), label)
     secrets = secret_names(requires_secrets)
     auth = () if requires_auth is None else _access.read_requirements(label, requires_auth)
+    if auth and getattr(outcomes, "per", None) == "all":
+        raise ValueError(
+            f'{label}: cache_per="all" would give what is made with the token of one user to all others; a tool '
+            'with requires_auth has cache_per="principal"'
+        )
     is_plain = (timeout, limits, budget, outcomes) == (None,) * 4 and not (secrets or around or auth)
     is_coroutine_function = is_async(fn)
     return Tool(

@@ -87,6 +87,7 @@ class ServerAccess(msgspec.Struct, frozen=True):
             parent=parent,
             redaction=parent.redaction,
         )
+        parent.calls += 1
         try:
             result = await self.dispatcher.call(request)
         finally:

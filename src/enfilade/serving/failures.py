@@ -332,7 +332,9 @@ def log_failure(
         hook(error, correlation)
     if hint := _hint(error):
         event = f"{event}; {hint}"
-    text = None if redaction is None else _redacted_traceback(error, redaction, as_text)
+    text = None
+    if redaction is not None or as_text:
+        text = _redacted_traceback(error, redaction, as_text)
     if text is None:
         log_safely(log, logging.ERROR, "%s (id %s)", event, correlation, exc_info=error)
     else:
@@ -350,11 +352,11 @@ def _hint(error: BaseException) -> str:
     return ""
 
 
-def _redacted_traceback(error: BaseException, redaction: TextFilter, as_text: bool) -> str | None:
+def _redacted_traceback(error: BaseException, redaction: TextFilter | None, as_text: bool) -> str | None:
     """Return the traceback without the secrets in it; None if there are none, unless it is to be a text."""
     try:
         text = "".join(traceback.format_exception(error))
-        clean = redaction.text(text)
+        clean = text if redaction is None else redaction.text(text)
     except Exception as failure:
         return f"{type(error).__name__}, whose traceback could not be written: {type(failure).__name__}"
     return None if clean == text and not as_text else clean.rstrip()

@@ -96,6 +96,7 @@ class AskState(msgspec.Struct, eq=False, kw_only=True):
         memo: of its handler, where no client carries it.
         path: the identity of its handler among those of the same call; None until it is needed.
         locks: for side effects of its handler that are under way, by their keys.
+        questions: how many questions its handler, or one that it called, has asked.
         has_asked: whether its handler, or one that it called, has asked the client something.
         params: those of a call before middleware has seen them, if they are kept (`Dispatcher.keeps_params`).
     """
@@ -105,6 +106,7 @@ class AskState(msgspec.Struct, eq=False, kw_only=True):
     path: bytes | None = None
     locks: dict[str, asyncio.Lock] = {}
     has_asked: bool = False
+    questions: int = 0
     params: Any = None
 
 
@@ -127,6 +129,7 @@ class Request(msgspec.Struct, eq=False):
         record: what is recorded of it; None if nobody observes requests.
         admission: the limits of its tool that it counts for.
         auth: the tokens of other services that its tool has, a `CallAuth`; None without any.
+        calls: how many requests its handler has made to its own server.
     """
 
     id: RequestId | None
@@ -144,6 +147,7 @@ class Request(msgspec.Struct, eq=False):
     record: OpenRecord | None = None
     admission: Admission | None = None
     auth: Any = None
+    calls: int = 0
     _task: asyncio.Task[Any] | None = None
     _state: dict[str, Any] | None = None
     _http: "HttpRequest | None" = None

@@ -103,7 +103,7 @@ class Redaction:
     __slots__ = ("_pattern", "_values")
 
     def __init__(self, values: Iterable[str]) -> None:
-        self._values = frozenset(values)
+        self._values = frozenset(filter(None, values))
         self._pattern: re.Pattern[str] | None = None
 
     def with_values(self, values: Iterable[str]) -> "Redaction":
@@ -112,6 +112,8 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """Return a text without the values."""
+        if not self._values:  # an empty pattern is found everywhere
+            return text
         if self._pattern is None:
             spellings = {spelling for value in self._values for spelling in _spellings(value)}
             longest_first = sorted(spellings, key=len, reverse=True)

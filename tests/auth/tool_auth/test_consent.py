@@ -1,6 +1,7 @@
 """Consent, from the question to the token: in each era, over each transport (A3 to A8, A10, A16)."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,9 +13,11 @@ from enfilade import text_of
 from enfilade.client.connect import Era
 from enfilade.client.targets import ClientTransport
 from enfilade.testing import Question, accept, cancel, connect, decline
-from support.authorization.oauth_service import AUTHORIZE, OAuthService
-from support.authorization.tool_app import CLIENT, SECRET, consenting, tool_app, visited
+from enfilade.timings import Timings
+from support.authorization.oauth_service import AUTHORIZE, REVOKE, USERINFO, OAuthService
+from support.authorization.tool_app import CLIENT, SECRET, consenting, provider_at, tool_app, visited
 from support.authorization.visitor import Page, Visitor
+from support.servers.scripted_http_server import Answer
 from support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -97,7 +100,9 @@ async def test_a_retry_before_the_callback_gets_the_same_question(service: OAuth
             await asyncio.to_thread(visited, str(question.url), "ada")
         return accept()
 
-    async with connect(tool_app(service), era="stateless", transport="http", answers=answer) as client:
+    app = tool_app(service)
+    app._timings = Timings(consent_round=0.2)
+    async with connect(app, era="stateless", transport="http", answers=answer) as client:
         assert text_of(await client.call_tool("whoami")) == "ada: read"
     assert len({question.url for question in asked}) == 1
     assert len({question.message for question in asked}) == 1
@@ -260,3 +265,91 @@ async def test_too_many_links(service: OAuthService) -> None:
         results = [await client.call_tool("whoami") for _ in range(61)]
     assert [META in (result.meta or {}) for result in results] == [True] * 60 + [False]
     assert "use an earlier link" in text_of(results[-1])
+
+
+async def test_a_user_who_takes_time(service: OAuthService) -> None:
+    """A5: official clients retry at once and 10 times at most, so a retry waits for the user for a while."""
+
+    async def answer(question: Question) -> Any:
+        threading.Timer(1.0, visited, (str(question.url), "ada")).start()
+        return accept()
+
+    async with connect(tool_app(service), era="stateless", transport="http", answers=answer) as client:
+        assert text_of(await client.call_tool("whoami")) == "ada: read"
+    assert len(client.questions) == 1
+
+
+async def test_one_consent_is_enough_for_all_calls(service: OAuthService) -> None:
+    """A4: calls that wait for the same user go on with the consent that one of them got."""
+    asked: list[str] = []
+
+    async def answer(question: Question) -> Any:
+        asked.append(str(question.url))
+        if len(asked) == 3:
+            await asyncio.to_thread(visited, asked[0], "ada")
+        return accept()
+
+    async with connect(tool_app(service), era="session", transport="http", answers=answer) as client:
+        results = await asyncio.gather(*(client.call_tool("whoami") for _ in range(3)))
+    assert [text_of(result) for result in results] == ["ada: read"] * 3
+    assert len(service.visits_of(AUTHORIZE)) == 1
+
+
+async def test_a_decline_while_a_code_is_redeemed(service: OAuthService) -> None:
+    """A7: nothing is kept, and what came is given back."""
+    app, gate = tool_app(service), threading.Event()
+    service.gates["authorization_code"] = gate
+    visits: list[threading.Thread] = []
+
+    async def answer(question: Question) -> Any:
+        visits.append(threading.Thread(target=visited, args=(str(question.url), "ada")))
+        visits[0].start()
+        await until(lambda: service.token_requests("authorization_code"))
+        return decline()
+
+    async with connect(app, era="session", transport="http", answers=answer) as client:
+        result = await client.call_tool("whoami")
+        assert "the user has declined" in text_of(result)
+        gate.set()
+        await asyncio.to_thread(visits[0].join)
+        assert [entry async for entry in app.tool_authorization.vault.entries()] == []
+    assert len(service.visits_of(REVOKE)) == 1
+
+
+async def test_what_a_provider_says_of_a_user(service: OAuthService) -> None:
+    """A number that the store cannot hold costs no consent."""
+    service.faults[USERINFO] = Answer({"sub": "ada", "id": 10**30})
+    async with connect(tool_app(service), answers=consenting("ada")) as client:
+        assert text_of(await client.call_tool("whoami")) == "ada: read"
+
+
+async def test_a_provider_cannot_pass_on_the_codes_of_another(service: OAuthService) -> None:
+    """RFC 9700 §4.4: with several providers each has a redirect URI of its own."""
+    with OAuthService({CLIENT: SECRET}) as hostile:
+        corp, other = provider_at(service).client(CLIENT, SECRET), provider_at(hostile).client(CLIENT, SECRET)
+        other = type(other)(**{**vars(other), "id": "other", "title": "Other"})
+        app = tool_app(service, tool_auth=[corp, other])
+
+        @app.tool(requires_auth=other(scopes=["read"]))
+        async def at_other() -> str:
+            return "done"
+
+        async with connect(app, transport="http") as client:
+            links = []
+            for tool in ("whoami", "at_other"):
+                result = await client.call_tool(tool)
+                assert result.meta is not None
+                links.append(result.meta[META]["url"])
+            with Visitor("ada") as visitor:
+                base = links[0].partition("/auth/")[0]
+                to = [
+                    await asyncio.to_thread(
+                        lambda link=link: visitor.press(visitor.open(link), f"{base}/auth/callback").trail[-1]
+                    )
+                    for link in links
+                ]
+                assert [urlsplit(url).path for url in to] == ["/auth/callback/corp", "/auth/callback/other"]
+                swapped = to[1].replace("/callback/other", "/callback/corp")
+                assert (await asyncio.to_thread(visitor.open, swapped)).status == 400
+                assert hostile.token_requests("authorization_code") == []
+                assert (await asyncio.to_thread(visitor.open, to[1])).status == 200

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from enfilade import Context, MCPApp
@@ -45,7 +46,7 @@ class Reply:
 
 def task_app(service: OAuthService) -> MCPApp:
     app = tool_app(service)
-    app._timings = QUICK
+    app._timings = msgspec.structs.replace(QUICK, consent_round=0.2)
 
     async def whose(ctx: Context) -> str:
         """Ask something else as well, after the token is there."""

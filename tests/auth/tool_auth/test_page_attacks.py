@@ -418,7 +418,7 @@ def test_the_login_is_for_one_link_and_one_browser(shared: Desk) -> None:
     assert shared.issuer is not None
     with ExitStack() as stack:
         ada, bob = (stack.enter_context(Visitor(name)) for name in ("ada", "bob"))
-        back = f"{shared.origin}/auth/callback"
+        back = f"{shared.origin}/auth/login/callback"
         logins = []
         for visitor, user in ((ada, "ada"), (bob, "bob")):
             page = visitor.press(visitor.open(shared.link(TOOL, user)), until=shared.issuer.url(AUTHORIZE))

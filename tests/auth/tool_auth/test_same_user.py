@@ -9,6 +9,7 @@ import pytest
 
 from enfilade import MCPApp, SettingsError, text_of
 from enfilade.auth import AuthorizationServer, Principal, ResourceServer
+from enfilade.serving.callers.local import is_local_http
 from enfilade.settings import Settings
 from enfilade.testing import connect
 from support.authorization.oauth_service import OAuthService
@@ -210,3 +211,27 @@ async def test_the_pages_within_a_host(service: OAuthService) -> None:
             page = await asyncio.to_thread(visited, result.meta["enfilade/authorization"]["url"], "ada")
             assert page.status == 200
             assert text_of(await client.call_tool("whoami")) == "ada: read"
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-Proto", "CF-Connecting-IP", "X-Client-IP", "X-Envoy-External-Address"]
+)
+def test_headers_of_proxies(header: str) -> None:
+    """A request that was passed on is not that of the user of this machine."""
+    host = (b"host", b"127.0.0.1:8000")
+    assert is_local_http(("127.0.0.1", 1), [host])
+    assert not is_local_http(("127.0.0.1", 1), [host, (header.lower().encode(), b"x")])
+
+
+def test_the_start_is_refused_with_a_public_url(service: OAuthService) -> None:
+    """A9: without `auth=`, whatever it is bound to."""
+    app = tool_app(service, public_url="https://mcp.example.com", transport="http")
+    with pytest.raises(SettingsError, match="leave public_url out"):
+        app.run()
+
+
+async def test_a_public_url_without_a_login(service: OAuthService) -> None:
+    """A9: a caller is not the user of its machine, if a host serves it."""
+    with Serving(tool_app(service, public_url="https://mcp.example.com")) as serving:
+        async with connect(url_of(serving)) as client:
+            assert "does not know who calls" in text_of(await client.call_tool("whoami"))

@@ -244,3 +244,41 @@ def test_what_cannot_be_required(wrong: Any) -> None:
 def test_what_cannot_be_a_provider_of_an_app(wrong: Any) -> None:
     with pytest.raises(TypeError, match="tool_auth= takes a list of providers"):
         MCPApp("wrong", tool_auth=wrong)
+
+
+async def test_what_was_done_is_not_done_again(service: OAuthService) -> None:
+    """A15: no rerun of a tool that has had another one do something."""
+    app, paid = tool_app(service), 0
+
+    @app.tool
+    async def pay() -> str:
+        nonlocal paid
+        paid += 1
+        return "paid"
+
+    @app.tool(requires_auth=provider_at(service)(scopes=["read"]))
+    async def order(ctx: Context) -> str:
+        await ctx.tools.call("pay")
+        raise ctx.auth.rejected()
+
+    for era in ("session", "stateless"):
+        async with connect(app, era=era, answers=consenting("ada")) as client:
+            result = await client.call_tool("order")
+            assert result.is_error
+            assert "refused the token" in text_of(result)
+    assert paid == 2
+
+
+def test_results_of_one_user_are_not_for_all() -> None:
+    app = MCPApp("shared")
+
+    def work() -> str:
+        return "done"
+
+    with pytest.raises(ValueError, match="would give what is made with the token of one user to all others"):
+        app.tool(
+            requires_auth=GitHub(scopes=["repo"]),
+            cache=60,
+            cache_per="all",
+            annotations={"read_only_hint": True},
+        )(work)

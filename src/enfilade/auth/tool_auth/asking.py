@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +23,7 @@ from enfilade.serving.callers.tool_auth import AuthError
 from enfilade.serving.channel import CannotAskError, ClientRefusedError, MissingCapabilityError
 from enfilade.serving.client_requests import ask as asking
 from enfilade.serving.request import Request
+from enfilade.timings import Timings
 from enfilade.wire.client_requests import ElicitRequest, ElicitRequestURLParams
 from enfilade.wire.jsonrpc import RpcError, encode_notification
 from enfilade.wire.revisions import ONLY_1125
@@ -99,11 +100,18 @@ class ConsentAsker:
         timeout: seconds that a call waits for the callback.
         prompt: `ask`, or `error` for an error where the revision has one.
         on_end: is called when a call does not wait any longer.
+        timings: how long calls wait that end with their questions.
     """
 
     def __init__(
-        self, pending: PendingAuthorizations, timeout: float, prompt: str, on_end: Callable[[], object]
+        self,
+        pending: PendingAuthorizations,
+        timeout: float,
+        prompt: str,
+        on_end: Callable[[], object],
+        timings: Timings,
     ) -> None:
+        self._timings = timings
         self._on_end = on_end
         self._waiting = 0
         self._pending = pending
@@ -136,6 +144,9 @@ class ConsentAsker:
             await self._pending.end(consent.id, DECLINED)
         row = await self._pending.read(consent.id)
         outcome = None if row is None else self._pending.outcome_of(row.value)
+        if row is not None and outcome is None and answer is not None:
+            with asker.side_effect(request):  # so that the round does not end for another question meanwhile
+                outcome = await self._pending.wait(consent.id, self._timings.consent_round)
         if row is not None and outcome is None:
             return consent, False
         del memo.once[key]
@@ -143,8 +154,11 @@ class ConsentAsker:
             raise consent.refusal(outcome)
         return None, row is not None
 
-    async def ask(self, request: Request, consent: Consent) -> None:
+    async def ask(self, request: Request, consent: Consent, is_granted: Callable[[], Awaitable[bool]]) -> None:
         """Ask for consent, and return once it is given.
+
+        Args:
+            is_granted: whether the user has consented by another link.
 
         Raises:
             AuthError: it is not given, or the text has the link for the user.
@@ -160,7 +174,7 @@ class ConsentAsker:
         if not asker.ends_runs and self._prompt == "error" and request.peer.revision in ONLY_1125:
             raise consent.as_protocol_error()
         if not asker.ends_runs:
-            await self._ask_and_wait(request, consent)
+            await self._ask_and_wait(request, consent, is_granted)
             return
         asker.memo_of(request).once[consent.key] = msgspec.json.encode(consent)
         try:
@@ -168,14 +182,28 @@ class ConsentAsker:
         except CannotAskError:
             raise consent.as_text() from None
 
-    async def _ask_and_wait(self, request: Request, consent: Consent) -> None:
+    async def _outcome(self, id: str, is_granted: Callable[[], Awaitable[bool]]) -> str | None:
+        """Wait for the outcome of an authorization, or of another one of the same user."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._timeout
+        while (remaining := ends_at - loop.time()) > 0:
+            outcome = await self._pending.wait(id, min(self._timings.consent_look, remaining))
+            if outcome is not None:
+                return outcome
+            if await is_granted():
+                return ""
+        return None
+
+    async def _ask_and_wait(
+        self, request: Request, consent: Consent, is_granted: Callable[[], Awaitable[bool]]
+    ) -> None:
         """Ask a client that answers while the call goes on, and wait for the callback (A4)."""
         has_ids = request.peer.revision in ONLY_1125  # R-546, R-547
         elicitation_id = uuid.uuid4().hex if has_ids else None
         question = consent.question(elicitation_id)
         self._waiting += 1
         asked = asyncio.create_task(asking.ask(request, question, key=consent.key, timeout=self._timeout))
-        ended = asyncio.create_task(self._pending.wait(consent.id, self._timeout))
+        ended = asyncio.create_task(self._outcome(consent.id, is_granted))
         try:
             await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
             if not ended.done() and asked.result().action != "accept":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from enfilade.auth.oauth_providers.client import ProviderClient
@@ -78,6 +79,7 @@ class Authorizer:
         asker: asks them.
         links: where the pages are.
         exchange: for `ctx.token_for`.
+        allows_local: whether a caller whom nobody knows may be the user of this machine.
     """
 
     def __init__(
@@ -89,7 +91,9 @@ class Authorizer:
         asker: ConsentAsker,
         links: Links,
         exchange: Exchange,
+        allows_local: bool = True,
     ) -> None:
+        self._allows_local = allows_local
         self._server = server
         self.clients = clients
         self.vault = vault
@@ -126,7 +130,7 @@ class Authorizer:
                 f"Tool {tool!r} needs a token of {title}, and the server has no client there. Its operator "
                 f"has to do this: {how_to_configure(requirement)}"
             )
-        user = user_of(request)
+        user = self.user_of(request)
         waiting, has_asked = await self._asker.earlier(request, f"authorization-{provider}")
         while True:
             row = await self._fresh(user, client)
@@ -138,12 +142,12 @@ class Authorizer:
                 missing = f"it has not granted {', '.join(lacking)}" if row else "it is gone again"
                 raise AuthError(f"There is no token of {title} that this tool can use: {missing}")
             consent = waiting or await self._consent(request, tool, requirement, client, user, row)
-            await self._asker.ask(request, consent)
+            await self._asker.ask(request, consent, partial(self._is_granted, user, requirement, client))
             has_asked = True
 
     def _static_token(self, request: Request, requirement: AuthRequirement) -> ToolToken:
         """Return the token that is there already, for the user of this machine alone."""
-        if not is_local(request.root.channel):
+        if request.principal is not None or not self._allows_local_user(request):
             raise AuthError(
                 f"The token of {requirement.title} on this server is for its own user, who calls from the same "
                 "machine; others need tool_auth=[...client(...)]"
@@ -195,6 +199,11 @@ class Authorizer:
         message = f"{tool} needs your consent to act for you at {title}{allows}; {self._server} asks for it."
         return Consent(id, f"{base}/auth/start/{id}", message, requirement.provider, title, scopes)
 
+    async def _is_granted(self, user: User, requirement: AuthRequirement, client: ProviderClient) -> bool:
+        """Whether there is what a tool needs by now."""
+        row = await self.vault.read(user.key, client)
+        return row is not None and not _lacking(row.value, requirement, client)
+
     def _count_link(self, user: User) -> None:
         """Count a link of a user, so that nobody fills the store with links that are not used (R-714).
 
@@ -210,6 +219,26 @@ class Authorizer:
         while len(self._links_made) > _MOST_USERS:
             del self._links_made[next(iter(self._links_made))]
 
+    def user_of(self, request: Request) -> User:
+        """Return for whom a call needs tokens.
+
+        Raises:
+            AuthError: nobody knows who calls.
+        """
+        principal = request.principal
+        if principal is not None:
+            return User(principal.key, principal.subject, principal.issuer)
+        if self._allows_local_user(request):
+            return User(LOCAL, LOCAL_NAME, None)
+        raise AuthError(
+            "The server does not know who calls, so it cannot act for anybody: it needs MCPApp(auth=...), or a "
+            "client on its own machine"
+        )
+
+    def _allows_local_user(self, request: Request) -> bool:
+        channel = request.root.channel
+        return is_local(channel) and (self._allows_local or channel.http is None)
+
     # -- what else a call can do ---------------------------------------------------------------------------------
 
     def meaning_of(self, error: BaseException, auth: CallAuth) -> ToolError | None:
@@ -222,7 +251,7 @@ class Authorizer:
         client = None if given_tokens(request.root.channel) is not None else self.clients.by_id(token.provider)
         if client is None:
             raise AuthError(f"{token.title} has refused the token")
-        row = await self.vault.read(user_of(request).key, client)
+        row = await self.vault.read(self.user_of(request).key, client)
         if row is None:
             return
         try:
@@ -235,7 +264,7 @@ class Authorizer:
         client = self.clients.by_id(provider)
         if client is None or given_tokens(request.root.channel) is not None:
             return
-        user = user_of(request)
+        user = self.user_of(request)
         entry = await self.vault.take(self.vault.name_of(user.key, provider, client.client_id))
         if entry is not None:
             await revoke_at(client, entry)
@@ -263,23 +292,6 @@ async def revoke_at(client: ProviderClient, entry: Entry) -> str | None:
         masked(error, f"tokens of {client.provider.id} could not be revoked there", Redaction(()), as_text=True)
         return f"{client.provider.title} has not confirmed it; check in its settings"
     return None
-
-
-def user_of(request: Request) -> User:
-    """Return for whom a call needs tokens.
-
-    Raises:
-        AuthError: nobody knows who calls.
-    """
-    principal = request.principal
-    if principal is not None:
-        return User(principal.key, principal.subject, principal.issuer)
-    if is_local(request.root.channel):
-        return User(LOCAL, LOCAL_NAME, None)
-    raise AuthError(
-        "The server does not know who calls, so it cannot act for anybody: it needs MCPApp(auth=...), or a "
-        "client on its own machine"
-    )
 
 
 def _lacking(entry: Entry, requirement: AuthRequirement, client: ProviderClient) -> tuple[str, ...]:

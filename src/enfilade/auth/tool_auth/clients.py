@@ -97,6 +97,7 @@ class ToolClients:
     Args:
         providers: what `tool_auth=` has.
         named: returns the provider that a tool names by an id; None if none does.
+        all_named: returns the ids of all providers that tools name.
         variable: returns a variable.
     """
 
@@ -104,10 +105,12 @@ class ToolClients:
         self,
         providers: Iterable[OAuth2 | StaticToken],
         named: Callable[[str], object] = lambda id: None,
+        all_named: Callable[[], Iterable[str]] = tuple,
         variable: Variable = environment,
     ) -> None:
         self._given = {_id_of(each): each for each in providers}
         self._named = named
+        self._all_named = all_named
         self._variable = variable
         self._clients: dict[str, ProviderClient] = {}
 
@@ -140,6 +143,12 @@ class ToolClients:
     def ids(self) -> list[str]:
         """Return the ids of the providers of `tool_auth=`."""
         return list(self._given)
+
+    @property
+    def has_several(self) -> bool:
+        """Whether users consent at several providers, those that tools alone name included."""
+        ids = {*self._all_named(), *self._given}
+        return sum(not self.has_static(id) for id in ids) > 1
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""

@@ -27,7 +27,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from enfilade.auth.oauth_providers.client import ProviderClient, new_verifier
-from enfilade.auth.oauth_providers.responses import ProviderError
+from enfilade.auth.oauth_providers.responses import ProviderError, TokenSet
 from enfilade.auth.pages.page import plain, send_message, send_page, send_redirect
 from enfilade.auth.tool_auth.authorizer import LOCAL
 from enfilade.auth.tool_auth.clients import ToolClients
@@ -36,6 +36,7 @@ from enfilade.auth.tool_auth.sealed_rows import Row
 from enfilade.auth.tool_auth.vault import Vault
 from enfilade.auth.tool_auth.visitor import Logins, VisitorLogin
 from enfilade.serving.callers.local import is_local_http
+from enfilade.serving.callers.tool_auth import AuthError
 from enfilade.serving.failures import log_failure, log_safely
 from enfilade.serving.secrets import Redaction
 from enfilade.state.store import StoreError
@@ -52,6 +53,10 @@ _COOKIE: Final = "enfilade-auth"
 _LONGEST_NAME: Final = 60
 _MOST_FORM: Final = 4096
 _MOST_QUERY: Final = 16 * 1024
+#: Where visitors come back to from a login at their issuer. It is no place for codes of providers, so that a
+#: provider cannot pass on the code of another server as its own (RFC 9700 §4.4).
+LOGIN_CALLBACK: Final = "/auth/login/callback"
+_FAILED: Final = "the server could not keep the token"
 _STATE: Final = b"tool authorization state"
 _FORM: Final = b"tool authorization form"
 _RANDOM: Final = re.compile(r"[A-Za-z0-9_-]{20,64}")
@@ -117,14 +122,14 @@ class AuthorizationPages:
 
     def is_at(self, path: str) -> bool:
         """Whether a path, without that of a mount, is one of these pages."""
-        return path.startswith(START) or path == CALLBACK
+        return path.startswith((START, CALLBACK + "/")) or path in (CALLBACK, LOGIN_CALLBACK)
 
     async def serve(self, exchange: HttpExchange, path: str) -> None:
         """Answer a request."""
         try:
-            if path == CALLBACK:
+            if not path.startswith(START):
                 _check_method(exchange, "GET")
-                await self._callback(exchange)
+                await self._callback(exchange, path)
             else:
                 id = path.removeprefix(START)
                 if exchange.method == "POST":
@@ -187,7 +192,7 @@ class AuthorizationPages:
         pending = row.value
         secret, verifier, nonce = secrets.token_urlsafe(32), new_verifier(), ""
         state = self._seal.seal(f"{id} {secret}".encode(), _STATE)
-        redirect_uri = pending.base + CALLBACK
+        redirect_uri = pending.base + self._place_of(pending, is_login=login is not None)
         try:
             if login is not None:
                 nonce = secrets.token_urlsafe(32)
@@ -213,7 +218,13 @@ class AuthorizationPages:
 
     # -- the way back --------------------------------------------------------------------------------------------
 
-    async def _callback(self, exchange: HttpExchange) -> None:
+    def _place_of(self, pending: Pending, *, is_login: bool) -> str:
+        """Return the path of a callback: each server that gives codes has its own (RFC 9700 §4.4.2)."""
+        if is_login:
+            return LOGIN_CALLBACK
+        return f"{CALLBACK}/{pending.provider}" if self._clients.has_several else CALLBACK
+
+    async def _callback(self, exchange: HttpExchange, path: str) -> None:
         query = _query_of(exchange)
         opened = self._seal.open(query.get("state", ""), _STATE)
         id = "" if opened is None else opened.decode().partition(" ")[0]
@@ -224,7 +235,10 @@ class AuthorizationPages:
         if cookie is None or row.value.browser != _digest(cookie):
             raise PageError(400, *_OTHER)
         self._check_place(exchange, row.value)
-        if row.value.phase == Phase.NEW.value:
+        is_login = row.value.phase == Phase.NEW.value
+        if path != self._place_of(row.value, is_login=is_login):
+            raise PageError(400, *_USED)
+        if is_login:
             await self._end_login(exchange, id, row, query)
         else:
             await self._end_consent(exchange, id, row, query)
@@ -246,7 +260,7 @@ class AuthorizationPages:
             key = await login.principal_key(
                 code=query["code"],
                 issuer=query.get("iss"),
-                redirect_uri=pending.base + CALLBACK,
+                redirect_uri=pending.base + LOGIN_CALLBACK,
                 verifier=pending.verifier,
                 nonce=pending.nonce,
             )
@@ -308,7 +322,7 @@ class AuthorizationPages:
         self, id: str, row: Row[Pending], client: ProviderClient, code: str, pending: Pending
     ) -> str | None:
         """Redeem a code, once, and keep the tokens; return a reference to the log if there are none."""
-        redirect_uri = pending.base + CALLBACK
+        redirect_uri = pending.base + self._place_of(pending, is_login=False)
         try:
             tokens = await client.redeem(code, verifier=pending.verifier, redirect_uri=redirect_uri)
         except ProviderError as error:
@@ -316,18 +330,48 @@ class AuthorizationPages:
             reason = f"{client.provider.title} has given no token (reference {reference})"
             await self._pending.change(id, row, phase=Phase.ENDED.value, reason=reason, verifier="")
             return reference
+        try:
+            return await self._keep(id, row, client, tokens)
+        except Exception as error:
+            if isinstance(error, StoreError):
+                raise
+            reference = _logged(error, f"tokens of {client.provider.id} were not kept")
+            await self._pending.change(id, row, phase=Phase.ENDED.value, reason=_FAILED, verifier="")
+            return reference
+
+    async def _keep(self, id: str, row: Row[Pending], client: ProviderClient, tokens: TokenSet) -> str | None:
+        """Keep tokens, unless the user has declined meanwhile; return a reference to the log if they are not."""
+        pending = row.value
         user_info: dict[str, Any] = {}
         try:
             user_info = await client.user_info(tokens.access_token)
         except ProviderError as error:
             log_safely(log, logging.INFO, "%s does not say who the user is: %s", client.provider.id, error)
+        current = await self._pending.read(id)
+        if current is None or current.stored != row.stored:
+            return await self._give_back(client, tokens)
         await _persistently(
             lambda: self._vault.add(
                 pending.principal, pending.user, client, tokens, asked=pending.scopes, user_info=user_info
             )
         )
         await _persistently(lambda: self._pending.change(id, row, phase=Phase.DONE.value, verifier=""))
+        current = await self._pending.read(id)
+        if current is not None and current.value.phase == Phase.ENDED.value:  # declined in this very moment
+            await self._vault.delete(self._vault.name_of(pending.principal, client.provider.id, client.client_id))
+            return await self._give_back(client, tokens)
         return None
+
+    async def _give_back(self, client: ProviderClient, tokens: TokenSet) -> str:
+        """Revoke tokens that nobody wants any more; return a reference to the log."""
+        error = AuthError("the user has declined while the code was redeemed")
+        reference = _logged(error, f"tokens of {client.provider.id} are given back")
+        token, hint = tokens.refresh_token or tokens.access_token, "access_token"
+        try:
+            await client.revoke(token, hint if tokens.refresh_token is None else "refresh_token")
+        except ProviderError as failure:
+            _logged(failure, f"tokens of {client.provider.id} could not be revoked")
+        return reference
 
     async def aclose(self) -> None:
         """Wait for codes that are being redeemed; each request has a limit."""

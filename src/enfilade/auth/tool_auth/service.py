@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from enfilade.auth.oauth_providers.provider import OAuth2
 from enfilade.auth.pages.page import check_installed
@@ -17,6 +18,7 @@ from enfilade.auth.tool_auth.pages import AuthorizationPages
 from enfilade.auth.tool_auth.pending import PendingAuthorizations
 from enfilade.auth.tool_auth.vault import Vault
 from enfilade.auth.tool_auth.visitor import Logins
+from enfilade.primitives.public_urls import is_loopback_host
 from enfilade.serving.callers.state_records import StateStore
 from enfilade.settings import Settings, SettingsError
 from enfilade.timings import Timings
@@ -86,7 +88,7 @@ class ToolAuthorization:
         self._auth = auth
         self._tools = tools
         servers = () if auth is None else auth.authorization_servers
-        self.clients = ToolClients(providers, self._named, variable)
+        self.clients = ToolClients(providers, self._named, self._all_named, variable)
         self.vault = Vault(server, state, timings.token_refresh)
         self.pending = PendingAuthorizations(server, state, timings.code_redemption)
         logins = Logins(servers, getattr(auth, "visitor_login", None))
@@ -94,9 +96,16 @@ class ToolAuthorization:
         self.pages = AuthorizationPages(title, state.seal, self.clients, self.vault, self.pending, logins)
         self.listener = LocalListener(self.pages.serve)
         self._exchange = TokenExchange(server, state, servers)
-        asker = ConsentAsker(self.pending, settings.auth_timeout, settings.auth_prompt, self.listener.end_soon)
-        links = PageLinks(public_base(settings, auth), self.listener)
-        self.authorizer = Authorizer(title, self.clients, self.vault, self.pending, asker, links, self._exchange)
+        asker = ConsentAsker(
+            self.pending, settings.auth_timeout, settings.auth_prompt, self.listener.end_soon, timings
+        )
+        base = public_base(settings, auth)
+        # A server with a public URL has other callers than the user of its machine, whatever a proxy says.
+        self._allows_local = base is None or is_loopback_host(urlsplit(base).hostname or "")
+        links = PageLinks(base, self.listener)
+        self.authorizer = Authorizer(
+            title, self.clients, self.vault, self.pending, asker, links, self._exchange, self._allows_local
+        )
 
     def _named(self, provider: str) -> object:
         """Return the provider that a tool names by an id; None if none does."""
@@ -122,6 +131,10 @@ class ToolAuthorization:
         """Return the ids of all providers, of `tool_auth=` and of tools."""
         named = (requirement.provider for tool in self._tools() for requirement in tool.auth)
         return sorted({*self.clients.ids(), *named})
+
+    def _all_named(self) -> set[str]:
+        """Return the ids of all providers that tools name."""
+        return {requirement.provider for tool in self._tools() for requirement in tool.auth}
 
     def check_start(self, *, is_memory: bool) -> None:
         """Check what can be known at the start (A2, A9, A12).
@@ -156,6 +169,13 @@ class ToolAuthorization:
         settings, names = self._settings, ", ".join(tools)
         if settings.transport != "http":
             return
+        if self._auth is None and not self._allows_local:
+            raise SettingsError(
+                f"Invalid settings: public_url: {names} would act for whoever reaches {settings.public_url}, "
+                "since there is no auth=: tokens of one user would be those of all. Give "
+                "MCPApp(auth=ResourceServer(...)) with an AuthorizationServer that has a client_id, or leave "
+                "public_url out on your own machine"
+            )
         if self._auth is None:
             if not is_loopback(settings.host) and not settings.uds:
                 raise SettingsError(
@@ -168,7 +188,7 @@ class ToolAuthorization:
             log.warning(
                 "%s: users cannot prove in a browser who they are, so nobody can give consent, unless a host "
                 "says who visits: give AuthorizationServer(issuer, client_id=..., client_secret=...), with the "
-                "redirect URL .../auth/callback registered there",
+                "redirect URL .../auth/login/callback registered there",
                 names,
             )
 

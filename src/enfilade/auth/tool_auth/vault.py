@@ -157,7 +157,7 @@ class Vault:
             StoreError: the store does not answer.
         """
         provider = client.provider.id
-        if len(msgspec.msgpack.encode(user_info)) > _MOST_USER_INFO:
+        if not _is_storable(user_info):
             user_info = {}
         entry = Entry(
             principal=principal,
@@ -345,6 +345,14 @@ async def _end_at_provider(client: ProviderClient, tokens: TokenSet) -> None:
         await client.revoke(token or tokens.access_token, hint)
     except ProviderError as error:
         log_safely(log, logging.WARNING, "tokens of %s could not be revoked there: %s", client.provider.id, error)
+
+
+def _is_storable(user_info: dict[str, Any]) -> bool:
+    """Whether what a provider says of a user can be kept: not too large, and without integers of many digits."""
+    try:
+        return len(msgspec.msgpack.encode(user_info)) <= _MOST_USER_INFO
+    except (OverflowError, TypeError, ValueError, RecursionError):
+        return False
 
 
 def _needs_refresh(entry: Entry, rejected: str | None) -> bool:

@@ -10,8 +10,9 @@ from typing import Final
 from enfilade.primitives.public_urls import is_loopback_host
 from enfilade.serving.channel import Channel
 
-#: Headers that proxies add.
-_PASSED_ON: Final = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"))
+#: Headers that proxies add, by name and by the beginning of the name.
+_PASSED_ON: Final = frozenset((b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"true-client-ip"))
+_PROXIES: Final = (b"x-forwarded-", b"x-original-", b"x-envoy-", b"cf-", b"fastly-")
 
 
 def is_local(channel: Channel) -> bool:
@@ -48,7 +49,7 @@ def is_local_http(client: tuple[str, int | None] | None, headers: Iterable[tuple
     for name, value in headers:
         if name == b"host":
             hosts.append(value.decode("latin-1"))
-        elif name in _PASSED_ON:
+        elif name in _PASSED_ON or name.startswith(_PROXIES):
             return False
     return len(hosts) == 1 and is_loopback_host(_without_port(hosts[0]))
 

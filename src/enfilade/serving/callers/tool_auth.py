@@ -297,6 +297,7 @@ async def run_with_tokens(
         channel = request.root.channel
         watched = WatchedOutlet(channel.outlet)
         channel.outlet = watched
+        begun = _done_by(request)
         try:
             return await run(auth)
         except Exception as error:
@@ -306,11 +307,17 @@ async def run_with_tokens(
                 raise AuthError(f"{title} refuses the token that it has just given") from error
             renewed.add(refused.provider)
             await authorizer.renew(request, auth[refused.provider])
-            if watched.has_sent or request.is_done:
+            # What it has asked, or had other tools do, would be done again.
+            if watched.has_sent or request.is_done or _done_by(request) != begun:
                 raise refused from error
         finally:
             if channel.outlet is watched:  # else the request has been finished
                 channel.outlet = watched.outlet
+
+
+def _done_by(request: Request) -> tuple[int, int]:
+    """Return how much the handler of a request has asked, and how many tools it has called."""
+    return 0 if request.asking is None else request.asking.questions, request.calls
 
 
 def _refused(error: Exception, authorizer: ToolAuthorizer, auth: CallAuth) -> RejectedTokenError:

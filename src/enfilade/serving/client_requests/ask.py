@@ -90,7 +90,9 @@ def _note_question(request: Request) -> None:
     """Note that a handler asks its client, and so do those that called it."""
     asking: Request | None = request
     while asking is not None:
-        asking.ask_state().has_asked = True
+        state = asking.ask_state()
+        state.has_asked = True
+        state.questions += 1
         asking = asking.parent
 
 
