@@ -194,8 +194,9 @@ async def test_the_link_of_another_browser(issuer: OAuthService, service: OAuthS
         assert (await asyncio.to_thread(other.press, page)).status == 403
         redirect = await asyncio.to_thread(ada.press, page, f"http://127.0.0.1:{serving.port}/auth/callback")
         assert (await asyncio.to_thread(other.open, redirect.trail[-1])).status == 400
-        assert (await asyncio.to_thread(ada.open, redirect.trail[-1])).status == 200
+        # Its code was in another browser: it is worth nothing any more, and neither is the link.
         assert (await asyncio.to_thread(ada.open, redirect.trail[-1])).status == 400
+        assert (await asyncio.to_thread(ada.open, url)).status == 410
     assert issuer.grants.replayed_codes == service.grants.replayed_codes == 0
 
 

@@ -233,6 +233,7 @@ class AuthorizationPages:
             raise PageError(400, *_USED)
         cookie = _cookie_of(exchange, row.value)
         if cookie is None or row.value.browser != _digest(cookie):
+            await self._give_up(id, row)
             raise PageError(400, *_OTHER)
         self._check_place(exchange, row.value)
         is_login = row.value.phase == Phase.NEW.value
@@ -242,6 +243,17 @@ class AuthorizationPages:
             await self._end_login(exchange, id, row, query)
         else:
             await self._end_consent(exchange, id, row, query)
+
+    async def _give_up(self, id: str, row: Row[Pending]) -> None:
+        """Make a redirect useless that has come back in another browser than it left from.
+
+        Somebody was led to the provider by the link of somebody else. Its code, which is still good, is in that
+        browser, and whoever is shown it must not get its tokens by opening the URL where it left from.
+        """
+        changes: dict[str, Any] = {"state": b"", "verifier": "", "nonce": ""}
+        if row.value.phase != Phase.NEW.value:  # a login can be begun once more
+            changes |= {"phase": Phase.ENDED.value, "reason": "the provider has answered to another browser"}
+        await self._pending.change(id, row, **changes)
 
     async def _end_login(
         self, exchange: HttpExchange, id: str, row: Row[Pending], query: Mapping[str, str]
