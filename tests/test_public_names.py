@@ -66,7 +66,9 @@ def test_type_checkers_and_python_know_the_same_names(package: ModuleType) -> No
 
 def test_every_exception_for_handlers_is_public() -> None:
     for module in pkgutil.walk_packages(enfilade.__path__, "enfilade."):
-        if module.name.startswith(("enfilade.primitives", "enfilade.serving", "enfilade.state")):
+        if module.name.startswith(
+            tuple(f"enfilade.{name}" for name in ("auth", "primitives", "serving", "state"))
+        ):
             importlib.import_module(module.name)
     classes = [enfilade.EnfiladeError]
     for exception in classes:

@@ -9,7 +9,8 @@
 - Questions to the client raise at a handler: `AnswerError`, `NotAccepted`, `AskTimeoutError`, `CannotAskError`,
   `ClientRefusedError`, `MissingCapabilityError`.
 - A tool that acts for its caller raises `AuthError` where there is no token for the caller, and
-  `RejectedTokenError` for one that the service refuses (`ctx.auth.rejected()`).
+  `RejectedTokenError` for one that the service refuses (`ctx.auth.rejected()`). What an HTTP library raises
+  becomes an `UpstreamError`, with `status`, `can_retry` and `retry_after`.
 - A durable task raises `InterruptedTaskError` at its handler if a side effect was cut off in its middle.
 - Values that are kept for a caller (`ctx.state`) raise `StateError` where there is no caller to keep them for, or
   too much of it.
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from enfilade import _lazy_exports, _lazy_value
 
 if TYPE_CHECKING:
+    from enfilade.auth.tool_auth.upstream_errors import UpstreamError as UpstreamError
     from enfilade.client.connect import ConnectError as ConnectError
     from enfilade.client.json_values import ArgumentError as ArgumentError
     from enfilade.client.scripted_answers import OutOfAnswersError as OutOfAnswersError
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
 #: The exceptions, by the module that has them. Type checkers read the imports above; a test compares the two.
 _LAZY_EXPORTS = _lazy_exports(
     {
+        "enfilade.auth.tool_auth.upstream_errors": "UpstreamError",
         "enfilade.client.json_values": "ArgumentError",
         "enfilade.client.connect": "ConnectError",
         "enfilade.client.scripted_answers": "OutOfAnswersError",
