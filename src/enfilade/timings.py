@@ -76,7 +76,6 @@ class Timings(Struct, frozen=True, kw_only=True):
             a limit far below.
         consent_round: for which a call waits for a consent that its client says is under way, before it asks
             again: official clients ask 10 times, and without a pause.
-        consent_look: between two looks whether a user has consented by another link.
         token_refresh: for which a worker may refresh a token of another service before another one tries.
         folder_lock_wait: for the lock under which private folders are created; it is held for moments only.
     """
@@ -130,6 +129,5 @@ class Timings(Struct, frozen=True, kw_only=True):
     agreement_retries: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
     code_redemption: float = 30.0
     consent_round: float = 20.0
-    consent_look: float = 1.0
     token_refresh: float = 20.0
     folder_lock_wait: float = 5.0

@@ -17,6 +17,7 @@ from enfilade.primitives.other_frameworks import advice_on_arguments
 
 if TYPE_CHECKING:
     from enfilade.auth.limits.known_tokens import OwnTokens
+    from enfilade.auth.tool_auth.visitor import VisitorLogin
     from enfilade.state.tokens import Seal
 
 _ARGUMENTS: Final = (
@@ -98,6 +99,11 @@ class ResourceServer:
     def reserved_paths(self) -> dict[str, str]:
         """Return what has a path in the app besides the metadata, by path."""
         return {}
+
+    @property
+    def visitor_login(self) -> VisitorLogin | None:
+        """By which a visitor of a page proves to be a user; None for the logins of the authorization servers."""
+        return None
 
     def own_tokens(self, seal: Seal) -> OwnTokens | None:
         """Return what verifies tokens that this server itself has issued; None if it issues none."""

@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 from rich.table import Table
 
 from enfilade.app import MCPApp
-from enfilade.auth.tool_auth.authorizer import revoke_at
 from enfilade.auth.tool_auth.service import ToolAuthorization
 from enfilade.auth.tool_auth.vault import Entry
 from enfilade.cli.command import FILE, Argument, CliCommand, CommandError, Option, print_warning
@@ -139,7 +138,7 @@ async def _ended(authorization: ToolAuthorization, granted: Granted) -> str | No
     client = authorization.clients.by_id(entry.provider)
     if client is None or client.client_id != entry.client_id:
         return f"this server is not the client {entry.client_id!r} of {entry.provider} any more"
-    return await revoke_at(client, entry)
+    return await client.end(entry.access_token, entry.refresh_token)
 
 
 def _summary(entry: Entry) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from enfilade.auth.oauth_proxy.documents import ClientDocuments
-from enfilade.auth.safe_fetch.fetch import UnsafeURLError
+from enfilade.auth.safe_fetch.fetch import BusyError, Document, SafeFetcher, UnsafeURLError
 from support.authorization.document_server import HOST, DocumentServer, fetcher
 from support.authorization.oidc_provider import OidcProvider
 from support.authorization.proxy_client import ProxyClient, caller
@@ -174,3 +174,22 @@ def test_many_requests_wait_for_one_document(host: DocumentServer) -> None:
 
     asyncio.run(run())
     assert fetched(host, "/many.json") == 1
+
+
+@pytest.mark.anyio
+async def test_a_busy_server_says_nothing_of_a_client(
+    host: DocumentServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """X-AUTH-21: a client that was refused since others kept this server busy is asked for at once."""
+    documents, _ = documents_of(host)
+    url = host.describe("/busy.json")
+    fetched = SafeFetcher.get
+
+    async def busy(self: SafeFetcher, url: str) -> Document:
+        raise BusyError("too many documents are being fetched at present", is_final=False)
+
+    monkeypatch.setattr(SafeFetcher, "get", busy)
+    with pytest.raises(UnsafeURLError, match="too many"):
+        await documents.get(url)
+    monkeypatch.setattr(SafeFetcher, "get", fetched)
+    assert (await documents.get(url)).name == "a described client"

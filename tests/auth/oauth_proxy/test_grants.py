@@ -119,8 +119,16 @@ async def test_what_may_be_used_once(store: MemoryStore) -> None:
     outcomes = await asyncio.gather(*(worker.claim("login", b"id", 60) for worker in workers))
     assert outcomes.count(True) == 1
     assert await workers[0].claim("other", b"id", 60)
-    await workers[0].release("login", b"id")
-    assert await workers[0].claim("login", b"id", 60)
+
+
+async def test_a_claim_is_released_by_whoever_has_it(store: MemoryStore) -> None:
+    """A worker whose time was over does not take the claim of the one after it."""
+    first, second = grants_in(store), grants_in(store)
+    assert await first.claim("login", b"id", 60, b"of the first")
+    await second.release("login", b"id", b"of the second")
+    assert not await second.claim("login", b"id", 60, b"of the second")
+    await first.release("login", b"id", b"of the first")
+    assert await second.claim("login", b"id", 60, b"of the second")
 
 
 async def test_tokens_of_the_provider_are_replaced(store: MemoryStore) -> None:

@@ -1,16 +1,16 @@
 """Own tokens: what is sealed opens as itself, where it belongs, and costs little (R-609, X-AUTH-40)."""
 
 import base64
-import contextlib
 import time
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
 from hypothesis import given, strategies as st
 
 from enfilade.auth.errors import InvalidTokenError
-from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters, with_parameters
+from enfilade.auth.oauth_proxy.messages import with_parameters
 from enfilade.auth.oauth_proxy.redirects import CLIENT_SCHEMES, fault_of_redirect
 from enfilade.auth.oauth_proxy.sealed import (
     AccessToken,
@@ -24,6 +24,7 @@ from enfilade.auth.oauth_proxy.sealed import (
     Sealed,
 )
 from enfilade.auth.oauth_proxy.verifier import OwnTokens, new_access_token
+from enfilade.auth.pages.requests import OAuthError, Parameters
 from enfilade.state.tokens import Seal
 from support.authorization.proxy_client import ProxyClient, call, caller
 from support.authorization.visitor import Visitor
@@ -178,9 +179,16 @@ def test_what_is_sent_back_is_one_line(values: dict[str, str]) -> None:
 
 @given(st.binary(max_size=200))
 def test_queries_are_read_or_refused(data: bytes) -> None:
-    """Nothing but an error of OAuth comes out of a query."""
-    with contextlib.suppress(OAuthError):
-        Parameters(data)
+    """Nothing but an error of OAuth comes out of a query, or one value of each parameter, never an empty one."""
+    try:
+        parameters = Parameters(data)
+    except OAuthError:
+        return
+    given_values: dict[str, str] = {}
+    for name, value in parse_qsl(data.decode("ascii"), keep_blank_values=True):
+        given_values[name] = given_values.get(name) or value
+    for name, value in given_values.items():
+        assert parameters.get(name) == (value or None)
 
 
 @given(st.binary(max_size=100))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from enfilade import text_of
+from enfilade import Context, text_of
 from enfilade.client.connect import Era
 from enfilade.client.targets import ClientTransport
 from enfilade.testing import Question, accept, cancel, connect, decline
@@ -353,3 +353,45 @@ async def test_a_provider_cannot_pass_on_the_codes_of_another(service: OAuthServ
                 assert (await asyncio.to_thread(visitor.open, swapped)).status == 400
                 assert hostile.token_requests("authorization_code") == []
                 assert (await asyncio.to_thread(visitor.open, to[1])).status == 200
+
+
+async def test_an_effect_with_the_name_of_a_question(service: OAuthService) -> None:
+    """What an author calls an effect is nothing of the question for consent."""
+    app = tool_app(service)
+
+    @app.tool(requires_auth=provider_at(service)(scopes=["read"]))
+    async def once(ctx: Context) -> str:
+        value = await ctx.once("authorization-corp", lambda: "done once")
+        await ctx.elicit("Sure?")
+        return value
+
+    async def answer(question: Question) -> Any:
+        if question.url is None:
+            return accept()
+        return await consenting("ada")(question)
+
+    async with connect(app, era="stateless", answers=answer) as client:
+        assert text_of(await client.call_tool("once")) == "done once"
+
+
+async def test_a_decline_leaves_what_was_granted_before(service: OAuthService) -> None:
+    """A7: of a consent for more scopes, while its code is redeemed."""
+    app, gate = tool_app(service), threading.Event()
+    visits: list[threading.Thread] = []
+
+    async def answer(question: Question) -> Any:
+        if not service.token_requests("authorization_code"):
+            return await consenting("ada")(question)
+        service.gates["authorization_code"] = gate
+        visits.append(threading.Thread(target=visited, args=(str(question.url), "ada")))
+        visits[0].start()
+        await until(lambda: len(service.token_requests("authorization_code")) == 2)
+        return decline()
+
+    async with connect(app, era="session", transport="http", answers=answer) as client:
+        assert text_of(await client.call_tool("whoami")) == "ada: read"
+        assert "the user has declined" in text_of(await client.call_tool("save"))
+        gate.set()
+        await asyncio.to_thread(visits[0].join)
+        assert text_of(await client.call_tool("whoami")) == "ada: read"
+        assert len(client.questions) == 2

@@ -282,3 +282,25 @@ def test_results_of_one_user_are_not_for_all() -> None:
             cache_per="all",
             annotations={"read_only_hint": True},
         )(work)
+
+
+async def test_calls_that_overlap(service: OAuthService) -> None:
+    """However many tools with tokens a tool has called, a message to its client passes one watcher."""
+    app, gate = tool_app(service), asyncio.Event()
+
+    @app.tool(requires_auth=provider_at(service)(scopes=["read"]))
+    async def wait(ctx: Context) -> str:
+        await gate.wait()
+        return "done"
+
+    @app.tool
+    async def many(ctx: Context) -> int:
+        calls = [asyncio.create_task(ctx.tools.call("wait")) for _ in range(1200)]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*calls)
+        await ctx.progress.report(1)
+        return len(calls)
+
+    async with connect(app, auth={"corp": "token"}) as client:
+        assert text_of(await client.call_tool("many")) == "1200"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from enfilade.auth.http_client import FetchError, HttpClients, JsonResponse, get
 from enfilade.auth.oauth_providers.provider import OAuth2
 from enfilade.auth.oauth_providers.responses import ProviderError, TokenSet, check_error, read_tokens
 from enfilade.auth.urls import check_url
+from enfilade.serving.failures import log_safely
+
+log = logging.getLogger("enfilade.auth")
 
 #: Statuses of responses that are read: tokens, and errors as RFC 6749 §5.2 has them.
 _STATUSES: Final = (200, 201, 400, 401, 403, 404, 422, 429)
@@ -196,6 +200,23 @@ class ProviderClient:
             raise ProviderError(str(error)) from None
         check_error(response)
         return True
+
+    async def end(self, access_token: str, refresh_token: str | None) -> str | None:
+        """Revoke tokens that nobody needs any more; the refresh token ends the access token with it.
+
+        Returns:
+            Why they may still be good, for people; None if they are revoked. Nothing else depends on it.
+        """
+        hint = "access_token" if refresh_token is None else "refresh_token"
+        try:
+            if not await self.revoke(refresh_token or access_token, hint):
+                return f"{self.provider.title} has no place to revoke tokens; do it in its settings"
+        except ProviderError as error:
+            log_safely(
+                log, logging.WARNING, "tokens of %s could not be revoked there: %s", self.provider.id, error
+            )
+            return f"{self.provider.title} has not confirmed it; check in its settings"
+        return None
 
     async def user_info(self, access_token: str) -> dict[str, Any]:
         """Return what the provider says of the user; empty if it has no place for that.

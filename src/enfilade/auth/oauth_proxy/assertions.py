@@ -19,11 +19,11 @@ from enfilade.auth.errors import InvalidTokenError, ServerUnavailableError
 from enfilade.auth.http_client import HttpClients
 from enfilade.auth.key_cache import KeyCache
 from enfilade.auth.oauth_proxy.clients import Client
-from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
 from enfilade.auth.oauth_proxy.sealed import digest
 from enfilade.auth.oauth_proxy.services import Services
 from enfilade.auth.oauth_proxy.upstream import ProviderUser, claims_of_user
 from enfilade.auth.oauth_proxy.verifier import new_access_token
+from enfilade.auth.pages.requests import OAuthError, Parameters
 from enfilade.auth.servers import AuthorizationServer
 from enfilade.serving.failures import LimitedLog
 

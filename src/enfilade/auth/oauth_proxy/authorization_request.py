@@ -9,10 +9,10 @@ import time
 from typing import Final
 
 from enfilade.auth.oauth_proxy.clients import Client
-from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
 from enfilade.auth.oauth_proxy.redirects import fault_of_redirect, is_registered
 from enfilade.auth.oauth_proxy.sealed import Login, new_id
 from enfilade.auth.oauth_proxy.services import Services
+from enfilade.auth.pages.requests import OAuthError, Parameters
 from enfilade.auth.safe_fetch.fetch import UnsafeURLError
 
 #: Seconds that each step of a login may take: to read the consent page, and to log in at the provider.

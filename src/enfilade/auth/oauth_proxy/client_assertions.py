@@ -18,8 +18,8 @@ from enfilade.auth.errors import InvalidTokenError
 from enfilade.auth.jwks import SigningKey, read_keys
 from enfilade.auth.oauth_proxy.documents import ClientDocument, ClientDocuments
 from enfilade.auth.oauth_proxy.grants import Grants
-from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
 from enfilade.auth.oauth_proxy.sealed import digest
+from enfilade.auth.pages.requests import OAuthError, Parameters
 from enfilade.auth.safe_fetch.fetch import SafeFetcher, UnsafeURLError
 from enfilade.auth.servers import ALGORITHMS
 

@@ -16,9 +16,9 @@ from pydantic import SecretStr
 
 from enfilade.auth.oauth_proxy.client_assertions import ClientAssertions
 from enfilade.auth.oauth_proxy.documents import ClientDocuments
-from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
 from enfilade.auth.oauth_proxy.redirects import fault_of_redirect
 from enfilade.auth.oauth_proxy.sealed import CLIENT_PREFIX, ClientSecret, Codec, Registration, digest
+from enfilade.auth.pages.requests import OAuthError, Parameters
 
 #: Characters of a client id, of which a URL has room.
 MOST_CHARACTERS: Final = 6000

@@ -21,7 +21,7 @@ import msgspec
 
 from enfilade.auth.oauth_proxy.redirects import CLIENT_SCHEMES, fault_of_redirect
 from enfilade.auth.pages.page import plain
-from enfilade.auth.safe_fetch.fetch import Document, SafeFetcher, UnsafeURLError
+from enfilade.auth.safe_fetch.fetch import BusyError, Document, SafeFetcher, UnsafeURLError
 from enfilade.primitives.public_urls import split
 
 #: Characters of the URL of a document, and of a name in it.
@@ -128,6 +128,8 @@ class ClientDocuments:
         try:
             document = await self._fetcher.get(client_id)
             result, age = self._read(client_id, document), _age(document.headers)
+        except BusyError as error:  # says nothing of this document
+            return error
         except UnsafeURLError as error:
             result, age = error, _AGE_OF_BAD if error.is_final else _AGE_OF_AWAY
         self._kept[client_id] = self._clock() + age, result

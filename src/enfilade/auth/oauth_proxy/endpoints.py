@@ -12,16 +12,7 @@ from enfilade.auth.oauth_proxy.clients import BY_KEY, METHODS, Clients
 from enfilade.auth.oauth_proxy.documents import ClientDocuments
 from enfilade.auth.oauth_proxy.grants import Grants
 from enfilade.auth.oauth_proxy.login import LoginFlow, send_login_error
-from enfilade.auth.oauth_proxy.messages import (
-    NO_STORE,
-    OAuthError,
-    allows_method,
-    header,
-    read_body,
-    read_form,
-    send_document,
-    send_error,
-)
+from enfilade.auth.oauth_proxy.messages import NO_STORE, allows_method, send_document, send_error
 from enfilade.auth.oauth_proxy.paths import DOCUMENTS, ENDPOINTS, PREFIX, WELL_KNOWN
 from enfilade.auth.oauth_proxy.proxy import OAuthProxy
 from enfilade.auth.oauth_proxy.registration import Registrations
@@ -31,6 +22,7 @@ from enfilade.auth.oauth_proxy.token_endpoint import TokenEndpoint
 from enfilade.auth.oauth_proxy.upstream import Upstream
 from enfilade.auth.oauth_proxy.verifier import OwnTokens
 from enfilade.auth.pages.page import send_message
+from enfilade.auth.pages.requests import OAuthError, header, read_body, read_form
 from enfilade.auth.safe_fetch.fetch import SafeFetcher
 from enfilade.auth.servers import ALGORITHMS
 from enfilade.serving.failures import masked

@@ -172,25 +172,26 @@ class Grants:
         """Call a function with the id of each grant that is revoked, in whatever worker."""
         self._store().bus.subscribe(_TOPIC, callback)
 
-    async def claim(self, purpose: str, identity: bytes, seconds: float) -> bool:
+    async def claim(self, purpose: str, identity: bytes, seconds: float, claim: bytes | None = None) -> bool:
         """Claim something that may be used once; False if somebody has done so.
 
         Args:
             purpose: what it is, a word of ours.
             seconds: after which it can be claimed again, because it has expired itself.
+            claim: by which it can be released; None for one that is not.
 
         Raises:
             StoreError: the store does not answer.
         """
-        return await self._keys.swap(f"oauth:{purpose}:{_text(identity)}", None, new_id(), seconds)
+        return await self._keys.swap(_claim_key(purpose, identity), None, claim or new_id(), seconds)
 
-    async def release(self, purpose: str, identity: bytes) -> None:
-        """Give back what was claimed.
+    async def release(self, purpose: str, identity: bytes, claim: bytes) -> None:
+        """Give back what was claimed, unless its time is over and somebody else has claimed it.
 
         Raises:
             StoreError: the store does not answer.
         """
-        await self._keys.delete(f"oauth:{purpose}:{_text(identity)}")
+        await self._keys.swap(_claim_key(purpose, identity), claim, None, None)
 
     async def _read(self, grant_id: bytes) -> tuple[bytes | None, Grant | None]:
         key = _key(grant_id)
@@ -213,6 +214,10 @@ class Grants:
 
 def _text(identity: bytes) -> str:
     return base64.urlsafe_b64encode(identity).rstrip(b"=").decode()
+
+
+def _claim_key(purpose: str, identity: bytes) -> str:
+    return f"oauth:{purpose}:{_text(identity)}"
 
 
 def _key(grant_id: bytes) -> str:

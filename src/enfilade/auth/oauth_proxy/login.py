@@ -20,12 +20,13 @@ from enfilade.auth.oauth_providers.responses import ProviderError
 from enfilade.auth.oauth_proxy.authorization_request import STEP_TIME, AuthorizationRequests, LoginError
 from enfilade.auth.oauth_proxy.clients import Client
 from enfilade.auth.oauth_proxy.grants import CODE_TIME, Grant
-from enfilade.auth.oauth_proxy.messages import OAuthError, query_of, read_form, with_parameters
+from enfilade.auth.oauth_proxy.messages import with_parameters
 from enfilade.auth.oauth_proxy.redirects import destination, is_loopback
 from enfilade.auth.oauth_proxy.sealed import CODE_PREFIX, Code, Login, digest, is_over, new_id
 from enfilade.auth.oauth_proxy.services import Services
 from enfilade.auth.oauth_proxy.upstream import kept
 from enfilade.auth.pages.page import send_message, send_page, send_redirect
+from enfilade.auth.pages.requests import OAuthError, query_of, read_form
 from enfilade.serving.failures import LimitedLog
 from enfilade.state.store import StoreError
 from enfilade.transports.exchange import Headers, HttpExchange

@@ -13,10 +13,10 @@ import msgspec
 
 from enfilade.auth.oauth_proxy.clients import METHODS, MOST_CHARACTERS, Clients
 from enfilade.auth.oauth_proxy.documents import MOST_NAME
-from enfilade.auth.oauth_proxy.messages import OAuthError
 from enfilade.auth.oauth_proxy.redirects import fault_of_redirect
 from enfilade.auth.oauth_proxy.sealed import CLIENT_PREFIX, Codec, Registration
 from enfilade.auth.pages.page import plain
+from enfilade.auth.pages.requests import OAuthError
 
 #: Bytes of a registration request.
 MOST_BYTES: Final = 16 * 1024

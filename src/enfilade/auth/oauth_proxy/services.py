@@ -7,10 +7,10 @@ from enfilade.auth.claims import is_same_url
 from enfilade.auth.oauth_proxy.browser import Browsers
 from enfilade.auth.oauth_proxy.clients import Clients
 from enfilade.auth.oauth_proxy.grants import Grants
-from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
 from enfilade.auth.oauth_proxy.proxy import OAuthProxy
 from enfilade.auth.oauth_proxy.sealed import Codec
 from enfilade.auth.oauth_proxy.upstream import ProviderUser, Upstream
+from enfilade.auth.pages.requests import OAuthError, Parameters
 from enfilade.serving.failures import masked
 
 #: Scopes that clients of OpenID Connect ask for by habit, and that mean nothing here.

@@ -13,7 +13,6 @@ from enfilade.auth.oauth_providers.client import challenge_of
 from enfilade.auth.oauth_providers.responses import ProviderError
 from enfilade.auth.oauth_proxy.clients import Client
 from enfilade.auth.oauth_proxy.grants import Grant
-from enfilade.auth.oauth_proxy.messages import OAuthError, Parameters
 from enfilade.auth.oauth_proxy.sealed import (
     ACCESS_PREFIX,
     CODE_PREFIX,
@@ -25,6 +24,7 @@ from enfilade.auth.oauth_proxy.sealed import (
 )
 from enfilade.auth.oauth_proxy.services import Services
 from enfilade.auth.oauth_proxy.verifier import new_access_token
+from enfilade.auth.pages.requests import OAuthError, Parameters
 from enfilade.serving.failures import LimitedLog
 
 log = logging.getLogger("enfilade.auth")

@@ -19,6 +19,7 @@ from enfilade.auth.oauth_providers.client import ProviderClient
 from enfilade.auth.oauth_providers.provider import OAuth2
 from enfilade.auth.oauth_providers.responses import ProviderError, TokenSet
 from enfilade.auth.oauth_proxy.grants import Grant, Grants, UpstreamTokens
+from enfilade.auth.oauth_proxy.sealed import new_id
 from enfilade.primitives.values.json_encoding import is_unicode
 
 log = logging.getLogger("enfilade.auth")
@@ -117,7 +118,8 @@ class Upstream:
         tokens = grant.upstream
         if tokens is None or not _is_ending(tokens) or tokens.refresh_token is None:
             return tokens
-        if not await grants.claim("renewal", grant_id, _RENEWAL):
+        claim = new_id()
+        if not await grants.claim("renewal", grant_id, _RENEWAL, claim):
             return await self._renewed_by_other(grants, grant_id)
         try:
             current = await grants.get(grant_id)
@@ -129,7 +131,7 @@ class Upstream:
             await grants.keep_upstream(grant_id, renewed)
             return renewed
         finally:
-            await grants.release("renewal", grant_id)
+            await grants.release("renewal", grant_id, claim)
 
     async def _renewed_by_other(self, grants: Grants, grant_id: bytes) -> UpstreamTokens | None:
         for _ in range(int(_RENEWAL * 10)):
@@ -143,13 +145,7 @@ class Upstream:
         """Give tokens back to the provider, if it takes them; what it answers changes nothing."""
         if tokens is None:
             return
-        token, hint = tokens.refresh_token or tokens.access_token, "access_token"
-        if tokens.refresh_token is not None:
-            hint = "refresh_token"
-        try:
-            await self._client.revoke(token, hint)
-        except ProviderError as error:
-            log.info("tokens of %s could not be revoked: %s", self.provider.id, error)
+        await self._client.end(tokens.access_token, tokens.refresh_token)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""

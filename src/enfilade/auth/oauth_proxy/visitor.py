@@ -40,3 +40,8 @@ class ProviderLogin:
         await upstream.check_issuer(issuer)
         _, user = await upstream.log_in(code, verifier)
         return Principal(user.subject, issuer=self._issuer).key
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        if self._upstream is not None:
+            await self._upstream.aclose()

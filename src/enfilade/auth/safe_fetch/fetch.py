@@ -53,6 +53,10 @@ class UnsafeURLError(Exception):
         self.is_final = is_final
 
 
+class BusyError(UnsafeURLError):
+    """This server fetches too much at present, which says nothing of the URL."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What a URL has.
@@ -120,7 +124,7 @@ class SafeFetcher:
         try:
             async with asyncio.timeout(REQUEST_TIME):
                 if not await limit.take(REQUEST_TIME):
-                    raise UnsafeURLError("too many documents are being fetched at present", is_final=False)
+                    raise BusyError("too many documents are being fetched at present", is_final=False)
                 try:
                     return await self._fetch(url, most_bytes)
                 finally:
@@ -199,7 +203,7 @@ class _SystemResolver:
     async def __call__(self, host: str) -> list[str]:
         with self._lock:  # a thread goes on when its caller has given up
             if self._running >= _RESOLVER_THREADS:
-                raise UnsafeURLError("too many names are being resolved at present", is_final=False)
+                raise BusyError("too many names are being resolved at present", is_final=False)
             self._running += 1
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[list[str]] = loop.create_future()

@@ -4,5 +4,8 @@ authorizer    decides, for one call of a tool, between a token that is there, a 
 asking        how a client is asked: in a session, in rounds, or by a text
 pending       an authorization that a user has not ended yet, from the link to the callback
 pages         the pages of it, and the requests that they lead to
-vault         what was granted, encrypted, and its refresh
+redemption    a code becomes tokens, once
+vault         what was granted, encrypted
+refresh       its refresh, by one worker for all
+visitor       who opens a page: the user who has caused it, or somebody else
 """

@@ -134,7 +134,8 @@ class ConsentAsker:
         if not asker.ends_runs:
             return None, False
         memo = asker.memo_of(request)
-        stored = memo.once.get(key)
+        slot = _slot(key)
+        stored = memo.once.get(slot)
         if stored is None:
             return None, False
         consent = msgspec.json.decode(stored, type=Consent)
@@ -149,7 +150,7 @@ class ConsentAsker:
                 outcome = await self._pending.wait(consent.id, self._timings.consent_round)
         if row is not None and outcome is None:
             return consent, False
-        del memo.once[key]
+        del memo.once[slot]
         if outcome:
             raise consent.refusal(outcome)
         return None, row is not None
@@ -176,23 +177,11 @@ class ConsentAsker:
         if not asker.ends_runs:
             await self._ask_and_wait(request, consent, is_granted)
             return
-        asker.memo_of(request).once[consent.key] = msgspec.json.encode(consent)
+        asker.memo_of(request).once[_slot(consent.key)] = msgspec.json.encode(consent)
         try:
             await asking.ask(request, question, key=consent.key, timeout=None)
         except CannotAskError:
             raise consent.as_text() from None
-
-    async def _outcome(self, id: str, is_granted: Callable[[], Awaitable[bool]]) -> str | None:
-        """Wait for the outcome of an authorization, or of another one of the same user."""
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self._timeout
-        while (remaining := ends_at - loop.time()) > 0:
-            outcome = await self._pending.wait(id, min(self._timings.consent_look, remaining))
-            if outcome is not None:
-                return outcome
-            if await is_granted():
-                return ""
-        return None
 
     async def _ask_and_wait(
         self, request: Request, consent: Consent, is_granted: Callable[[], Awaitable[bool]]
@@ -203,7 +192,7 @@ class ConsentAsker:
         question = consent.question(elicitation_id)
         self._waiting += 1
         asked = asyncio.create_task(asking.ask(request, question, key=consent.key, timeout=self._timeout))
-        ended = asyncio.create_task(self._outcome(consent.id, is_granted))
+        ended = asyncio.create_task(self._pending.wait(consent.id, self._timeout, is_granted))
         try:
             await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
             if not ended.done() and asked.result().action != "accept":
@@ -224,6 +213,11 @@ class ConsentAsker:
         if elicitation_id is not None:
             params = msgspec.json.encode({"elicitationId": elicitation_id})
             request.push(encode_notification("notifications/elicitation/complete", params))
+
+
+def _slot(key: str) -> str:
+    """Return where a call remembers its question: no key of `ctx.once` that an author would choose."""
+    return f"\0{key}"
 
 
 async def _cancelled(*tasks: asyncio.Task[Any]) -> None:

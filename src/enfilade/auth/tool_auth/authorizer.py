@@ -5,51 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from enfilade.auth.oauth_providers.client import ProviderClient
-from enfilade.auth.oauth_providers.responses import ProviderError
 from enfilade.auth.tool_auth.asking import Consent, ConsentAsker
 from enfilade.auth.tool_auth.clients import ToolClients, how_to_configure
-from enfilade.auth.tool_auth.pending import LIFETIME, Pending, PendingAuthorizations
+from enfilade.auth.tool_auth.pending import LIFETIME, PendingAuthorizations
+from enfilade.auth.tool_auth.refresh import Refresher, RefreshUnavailableError
 from enfilade.auth.tool_auth.sealed_rows import Row
 from enfilade.auth.tool_auth.upstream_errors import adapted
-from enfilade.auth.tool_auth.vault import Entry, RefreshUnavailableError, Vault
+from enfilade.auth.tool_auth.user import LOCAL_USER, User
+from enfilade.auth.tool_auth.vault import Entry, Vault
 from enfilade.primitives.errors import ToolError
 from enfilade.serving.callers.access import with_included
 from enfilade.serving.callers.local import is_local
 from enfilade.serving.callers.tool_auth import AuthError, CallAuth, RejectedTokenError, ToolToken, given_tokens
 from enfilade.serving.failures import masked, single_error
 from enfilade.serving.request import Request
-from enfilade.serving.secrets import Redaction
 from enfilade.state.store import StoreError
 
 if TYPE_CHECKING:
     from enfilade.primitives.access import AuthRequirement
 
-#: The key of the user of this process, where nobody authenticates callers; no principal has it.
-LOCAL: Final = "local user"
-#: What they are called for people.
-LOCAL_NAME: Final = "the user of this machine"
-
-
 #: Links of one user within their lifetime at one worker, and users that are counted.
 _MOST_LINKS: Final = 60
 _MOST_USERS: Final = 10_000
-
-
-class User(NamedTuple):
-    """For whom a token is.
-
-    Attributes:
-        key: as `Principal.key`; `LOCAL` for the user of this process.
-        name: for people.
-        issuer: whose user it is; None if that is not known.
-    """
-
-    key: str
-    name: str
-    issuer: str | None
 
 
 class Exchange(Protocol):
@@ -75,6 +55,7 @@ class Authorizer:
         server: the name of the server, for people.
         clients: the providers.
         vault: what users have granted.
+        refresher: refreshes it.
         pending: what they are about to grant.
         asker: asks them.
         links: where the pages are.
@@ -87,6 +68,7 @@ class Authorizer:
         server: str,
         clients: ToolClients,
         vault: Vault,
+        refresher: Refresher,
         pending: PendingAuthorizations,
         asker: ConsentAsker,
         links: Links,
@@ -97,6 +79,7 @@ class Authorizer:
         self._server = server
         self.clients = clients
         self.vault = vault
+        self._refresher = refresher
         self._pending = pending
         self._asker = asker
         self._links = links
@@ -162,7 +145,7 @@ class Authorizer:
         if row is None:
             return None
         try:
-            return await self.vault.fresh(row, client)
+            return await self._refresher.fresh(row, client)
         except RefreshUnavailableError:
             raise _try_again(client) from None
 
@@ -180,24 +163,11 @@ class Authorizer:
         base = await self._links.base(request)
         granted = () if row is None else row.value.scopes
         scopes = tuple(dict.fromkeys((*granted, *requirement.scopes)))
-        now = time.time()
-        pending = Pending(
-            principal=user.key,
-            user=user.name,
-            issuer=user.issuer,
-            provider=requirement.provider,
-            client_id=client.client_id,
-            scopes=scopes,
-            tool=tool,
-            base=base,
-            created_at=now,
-            expires_at=now + LIFETIME,
-        )
-        id = await self._pending.create(pending)
+        id, link = await self._pending.begin(user, client, scopes, tool, base)
         title = requirement.title
         allows = f" with the scopes {', '.join(scopes)}" if scopes else ""
         message = f"{tool} needs your consent to act for you at {title}{allows}; {self._server} asks for it."
-        return Consent(id, f"{base}/auth/start/{id}", message, requirement.provider, title, scopes)
+        return Consent(id, link, message, requirement.provider, title, scopes)
 
     async def _is_granted(self, user: User, requirement: AuthRequirement, client: ProviderClient) -> bool:
         """Whether there is what a tool needs by now."""
@@ -229,7 +199,7 @@ class Authorizer:
         if principal is not None:
             return User(principal.key, principal.subject, principal.issuer)
         if self._allows_local_user(request):
-            return User(LOCAL, LOCAL_NAME, None)
+            return LOCAL_USER
         raise AuthError(
             "The server does not know who calls, so it cannot act for anybody: it needs MCPApp(auth=...), or a "
             "client on its own machine"
@@ -255,7 +225,7 @@ class Authorizer:
         if row is None:
             return
         try:
-            await self.vault.fresh(row, client, rejected=token.token)
+            await self._refresher.fresh(row, client, rejected=token.token)
         except RefreshUnavailableError:
             raise _try_again(client) from None
 
@@ -267,7 +237,7 @@ class Authorizer:
         user = self.user_of(request)
         entry = await self.vault.take(self.vault.name_of(user.key, provider, client.client_id))
         if entry is not None:
-            await revoke_at(client, entry)
+            await client.end(entry.access_token, entry.refresh_token)
 
     async def exchange(self, request: Request, audience: str, scopes: Sequence[str]) -> str:
         """Return a token of the caller for another service (RFC 8693)."""
@@ -277,21 +247,6 @@ class Authorizer:
                 raise AuthError(f'The test has no token for {audience}: connect(app, auth={{"{audience}": "…"}})')
             return given[audience]
         return await self._exchange.token(request, audience, scopes)
-
-
-async def revoke_at(client: ProviderClient, entry: Entry) -> str | None:
-    """Revoke the tokens of an entry at its provider (A17, RFC 7009); return why that failed, None if it did not.
-
-    The refresh token ends the access token with it; without one, the access token is revoked.
-    """
-    token, hint = (entry.refresh_token, "refresh_token") if entry.refresh_token else (None, "")
-    try:
-        if not await client.revoke(token or entry.access_token, hint or "access_token"):
-            return f"{client.provider.title} has no place to revoke tokens; do it in its settings"
-    except ProviderError as error:
-        masked(error, f"tokens of {client.provider.id} could not be revoked there", Redaction(()), as_text=True)
-        return f"{client.provider.title} has not confirmed it; check in its settings"
-    return None
 
 
 def _lacking(entry: Entry, requirement: AuthRequirement, client: ProviderClient) -> tuple[str, ...]:

@@ -96,21 +96,18 @@ class ToolClients:
 
     Args:
         providers: what `tool_auth=` has.
-        named: returns the provider that a tool names by an id; None if none does.
-        all_named: returns the ids of all providers that tools name.
+        requirements: returns what tools need, which has the providers that they name.
         variable: returns a variable.
     """
 
     def __init__(
         self,
         providers: Iterable[OAuth2 | StaticToken],
-        named: Callable[[str], object] = lambda id: None,
-        all_named: Callable[[], Iterable[str]] = tuple,
+        requirements: Callable[[], Iterable[AuthRequirement]] = tuple,
         variable: Variable = environment,
     ) -> None:
         self._given = {_id_of(each): each for each in providers}
-        self._named = named
-        self._all_named = all_named
+        self._requirements = requirements
         self._variable = variable
         self._clients: dict[str, ProviderClient] = {}
 
@@ -128,7 +125,8 @@ class ToolClients:
         client = self._clients.get(id)
         if client is not None:
             return client
-        provider = self._given.get(id) or self._named(id)
+        named = (each.definition for each in self._requirements() if each.provider == id)
+        provider = self._given.get(id) or next(named, None)
         if not isinstance(provider, OAuth2):
             return None
         names = variables_of(id)
@@ -141,14 +139,13 @@ class ToolClients:
         return client
 
     def ids(self) -> list[str]:
-        """Return the ids of the providers of `tool_auth=`."""
-        return list(self._given)
+        """Return the ids of all providers, of `tool_auth=` and of tools, sorted."""
+        return sorted({*self._given, *(requirement.provider for requirement in self._requirements())})
 
     @property
     def has_several(self) -> bool:
-        """Whether users consent at several providers, those that tools alone name included."""
-        ids = {*self._all_named(), *self._given}
-        return sum(not self.has_static(id) for id in ids) > 1
+        """Whether users consent at several providers."""
+        return sum(not self.has_static(id) for id in self.ids()) > 1
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from enfilade.auth.tool_auth.authorizer import LOCAL, LOCAL_NAME
 from enfilade.auth.tool_auth.clients import variables_of
-from enfilade.auth.tool_auth.pending import LIFETIME, Pending
+from enfilade.auth.tool_auth.user import LOCAL_USER
 from enfilade.auth.tool_auth.vault import Entry
 
 if TYPE_CHECKING:
@@ -45,31 +43,18 @@ async def consent_of_local_user(
     client = authorization.clients.by_id(provider)
     if client is None:
         raise ConsentError(_why_there_is_no_client(authorization, provider))
-    row = await authorization.vault.read(LOCAL, client)
+    row = await authorization.vault.read(LOCAL_USER.key, client)
     granted = () if row is None else row.value.scopes
     asked = tuple(dict.fromkeys((*granted, *authorization.scopes_of(provider), *scopes)))
     base = await authorization.listener.opened(port)
-    now = time.time()
-    pending = Pending(
-        principal=LOCAL,
-        user=LOCAL_NAME,
-        issuer=None,
-        provider=provider,
-        client_id=client.client_id,
-        scopes=asked,
-        tool="enfilade auth login",
-        base=base,
-        created_at=now,
-        expires_at=now + LIFETIME,
-    )
-    id = await authorization.pending.create(pending)
-    show(f"{base}/auth/start/{id}")
+    id, link = await authorization.pending.begin(LOCAL_USER, client, asked, "enfilade auth login", base)
+    show(link)
     outcome = await authorization.pending.wait(id, timeout)
     if outcome is None:
         raise ConsentError(f"nobody has given consent within {timeout:g} seconds")
     if outcome:
         raise ConsentError(outcome)
-    row = await authorization.vault.read(LOCAL, client)
+    row = await authorization.vault.read(LOCAL_USER.key, client)
     if row is None:
         raise ConsentError("what was granted cannot be read in the store")
     return row.value
@@ -78,7 +63,7 @@ async def consent_of_local_user(
 def _why_there_is_no_client(authorization: ToolAuthorization, provider: str) -> str:
     if authorization.clients.has_static(provider):
         return f"tool_auth= has a StaticToken for {provider}, so nobody needs to give consent"
-    known = authorization.provider_ids()
+    known = authorization.clients.ids()
     if provider not in known:
         return f"no tool of this server names {provider!r}; there are {', '.join(known) or 'none'}"
     id, secret = variables_of(provider)

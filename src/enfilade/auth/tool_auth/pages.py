@@ -1,9 +1,10 @@
 """The pages of tool authorization: the link, the button, the way to the provider, and the callback.
 
 ```text
-  GET /auth/start/ID      a page that says what for, with a button; sets a cookie
-  POST /auth/start/ID     303 to a login at the issuer, if callers log in there, and then to the provider
-  GET /auth/callback      of either: ends the login, or redeems the code and keeps the tokens
+  GET /auth/start/ID           a page that says what for, with a button; sets a cookie
+  POST /auth/start/ID          303 to a login at the issuer, if callers log in there, or else to the provider
+  GET /auth/login/callback     ends the login, 303 to the provider
+  GET /auth/callback[/ID]      redeems the code and keeps the tokens; ID is the provider's, if there are several
 ```
 
 The cookie binds all three to one browser, so nobody can have somebody else end what they have begun (CSRF of the
@@ -15,30 +16,35 @@ is protected by a token that is bound to the cookie and the link.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from enfilade.auth.oauth_providers.client import ProviderClient, new_verifier
-from enfilade.auth.oauth_providers.responses import ProviderError, TokenSet
+from enfilade.auth.oauth_providers.responses import ProviderError
 from enfilade.auth.pages.page import plain, send_message, send_page, send_redirect
-from enfilade.auth.tool_auth.authorizer import LOCAL
+from enfilade.auth.pages.requests import (
+    OAuthError,
+    Parameters,
+    cookie_name,
+    cookies_of,
+    query_of,
+    read_form,
+    set_cookie,
+)
 from enfilade.auth.tool_auth.clients import ToolClients
-from enfilade.auth.tool_auth.pending import LIFETIME, Pending, PendingAuthorizations, Phase
+from enfilade.auth.tool_auth.pending import LIFETIME, START, Pending, PendingAuthorizations, Phase
+from enfilade.auth.tool_auth.redemption import Redemptions, logged
 from enfilade.auth.tool_auth.sealed_rows import Row
-from enfilade.auth.tool_auth.vault import Vault
+from enfilade.auth.tool_auth.user import LOCAL_USER
 from enfilade.auth.tool_auth.visitor import Logins, VisitorLogin
 from enfilade.serving.callers.local import is_local_http
-from enfilade.serving.callers.tool_auth import AuthError
-from enfilade.serving.failures import log_failure, log_safely
-from enfilade.serving.secrets import Redaction
+from enfilade.serving.failures import log_safely
 from enfilade.state.store import StoreError
 from enfilade.state.tokens import Seal
 from enfilade.transports.asgi import host_principal
@@ -46,17 +52,14 @@ from enfilade.transports.exchange import DisconnectedError, HttpExchange
 
 log = logging.getLogger("enfilade.auth")
 
-START: Final = "/auth/start/"
 CALLBACK: Final = "/auth/callback"
 _COOKIE: Final = "enfilade-auth"
 #: Most characters of the name of a server or a provider within a sentence.
 _LONGEST_NAME: Final = 60
-_MOST_FORM: Final = 4096
-_MOST_QUERY: Final = 16 * 1024
+_COOKIE_TIME: Final = 3600
 #: Where visitors come back to from a login at their issuer. It is no place for codes of providers, so that a
 #: provider cannot pass on the code of another server as its own (RFC 9700 §4.4).
 LOGIN_CALLBACK: Final = "/auth/login/callback"
-_FAILED: Final = "the server could not keep the token"
 _STATE: Final = b"tool authorization state"
 _FORM: Final = b"tool authorization form"
 _RANDOM: Final = re.compile(r"[A-Za-z0-9_-]{20,64}")
@@ -98,7 +101,7 @@ class AuthorizationPages:
         server: the name of the server, for people.
         seal: the keys of the server, shared by all workers.
         clients: the providers.
-        vault: keeps what is granted.
+        redemptions: make tokens of codes.
         pending: the authorizations.
         logins: by which visitors prove who they are.
     """
@@ -108,17 +111,16 @@ class AuthorizationPages:
         server: str,
         seal: Seal,
         clients: ToolClients,
-        vault: Vault,
+        redemptions: Redemptions,
         pending: PendingAuthorizations,
         logins: Logins,
     ) -> None:
         self._server = server
         self._seal = seal
         self._clients = clients
-        self._vault = vault
+        self._redemptions = redemptions
         self._pending = pending
         self._logins = logins
-        self._redemptions: set[asyncio.Task[str | None]] = set()
 
     def is_at(self, path: str) -> bool:
         """Whether a path, without that of a mount, is one of these pages."""
@@ -140,7 +142,7 @@ class AuthorizationPages:
         except PageError as error:
             await send_message(exchange, error.status, error.title, error.text, reference=error.reference)
         except StoreError as error:
-            reference = _logged(error, "a page of authorization failed")
+            reference = logged(error, "a page of authorization failed")
             title, text = "Not available at present", "The server cannot reach its store. Try again in a moment."
             await send_message(exchange, 503, title, text, reference=reference)
         except DisconnectedError:
@@ -173,8 +175,11 @@ class AuthorizationPages:
         """Send the browser on, since the button was pressed."""
         row = await self._open(id)
         self._check_place(exchange, row.value)
-        form, cookie = await _form_of(exchange), _cookie_of(exchange, row.value)
-        token = form.get("token", "")
+        try:
+            form = await read_form(exchange)
+        except OAuthError as error:
+            raise PageError(403 if error.status == 400 else error.status, *_OTHER) from None
+        token, cookie = form.get("token") or "", _cookie_of(exchange, row.value)
         if cookie is None or not hmac.compare_digest(token.encode(), self._form_token(cookie, id).encode()):
             raise PageError(403, *_OTHER)
         login = self._login_of(exchange, row.value)
@@ -192,7 +197,8 @@ class AuthorizationPages:
         pending = row.value
         secret, verifier, nonce = secrets.token_urlsafe(32), new_verifier(), ""
         state = self._seal.seal(f"{id} {secret}".encode(), _STATE)
-        redirect_uri = pending.base + self._place_of(pending, is_login=login is not None)
+        callback = LOGIN_CALLBACK if login is not None else self._callback_of(pending)
+        redirect_uri = pending.base + callback
         try:
             if login is not None:
                 nonce = secrets.token_urlsafe(32)
@@ -209,6 +215,7 @@ class AuthorizationPages:
             "verifier": verifier,
             "nonce": nonce,
             "browser": browser,
+            "callback": callback,
         }
         if login is None:  # until then the link can be opened again
             changes |= {"phase": Phase.OPENED.value, "expires_at": time.time() + LIFETIME}
@@ -218,28 +225,29 @@ class AuthorizationPages:
 
     # -- the way back --------------------------------------------------------------------------------------------
 
-    def _place_of(self, pending: Pending, *, is_login: bool) -> str:
-        """Return the path of a callback: each server that gives codes has its own (RFC 9700 §4.4.2)."""
-        if is_login:
-            return LOGIN_CALLBACK
+    def _callback_of(self, pending: Pending) -> str:
+        """Return the path of a provider's callback: each that gives codes has its own (RFC 9700 §4.4.2)."""
         return f"{CALLBACK}/{pending.provider}" if self._clients.has_several else CALLBACK
 
     async def _callback(self, exchange: HttpExchange, path: str) -> None:
-        query = _query_of(exchange)
-        opened = self._seal.open(query.get("state", ""), _STATE)
+        try:
+            query = query_of(exchange)
+        except OAuthError:
+            raise PageError(400, *_USED) from None
+        state = query.get("state") or ""
+        opened = self._seal.open(state, _STATE)
         id = "" if opened is None else opened.decode().partition(" ")[0]
         row = await self._pending.read(id)
-        if row is None or not row.value.is_open or row.value.state != _digest(query.get("state", "")):
+        if row is None or not row.value.is_open or row.value.state != _digest(state):
             raise PageError(400, *_USED)
         cookie = _cookie_of(exchange, row.value)
         if cookie is None or row.value.browser != _digest(cookie):
             await self._give_up(id, row)
             raise PageError(400, *_OTHER)
         self._check_place(exchange, row.value)
-        is_login = row.value.phase == Phase.NEW.value
-        if path != self._place_of(row.value, is_login=is_login):
+        if path != row.value.callback:
             raise PageError(400, *_USED)
-        if is_login:
+        if row.value.phase == Phase.NEW.value:
             await self._end_login(exchange, id, row, query)
         else:
             await self._end_consent(exchange, id, row, query)
@@ -255,9 +263,7 @@ class AuthorizationPages:
             changes |= {"phase": Phase.ENDED.value, "reason": "the provider has answered to another browser"}
         await self._pending.change(id, row, **changes)
 
-    async def _end_login(
-        self, exchange: HttpExchange, id: str, row: Row[Pending], query: Mapping[str, str]
-    ) -> None:
+    async def _end_login(self, exchange: HttpExchange, id: str, row: Row[Pending], query: Parameters) -> None:
         """End the login of a visitor, and send them to the provider if they are who they should be."""
         pending = row.value
         login = self._logins.of(pending.issuer)
@@ -265,19 +271,20 @@ class AuthorizationPages:
         taken = await self._pending.change(id, row, state=b"", verifier="", nonce="")
         if taken is None or login is None:
             raise PageError(400, *_USED)
-        if "error" in query or "code" not in query:
+        code = query.get("code")
+        if query.get("error") is not None or code is None:
             text = "You were not logged in. Open the link from the conversation again to try once more."
             raise PageError(403, "The login has failed", text)
         try:
             key = await login.principal_key(
-                code=query["code"],
-                issuer=query.get("iss"),
-                redirect_uri=pending.base + LOGIN_CALLBACK,
+                code=code,
+                issuer=query.given("iss"),
+                redirect_uri=pending.base + pending.callback,
                 verifier=pending.verifier,
                 nonce=pending.nonce,
             )
         except ProviderError as error:
-            reference = _logged(error, "the login of a visitor failed")
+            reference = logged(error, "the login of a visitor failed")
             text = "Open the link from the conversation again to try once more."
             raise PageError(400, "The login has failed", text, reference) from None
         if key != pending.principal:
@@ -288,19 +295,18 @@ class AuthorizationPages:
             )
         await self._leave(exchange, id, taken, pending.browser, None)
 
-    async def _end_consent(
-        self, exchange: HttpExchange, id: str, row: Row[Pending], query: Mapping[str, str]
-    ) -> None:
-        pending, client = row.value, self._client_of(row.value)
+    async def _end_consent(self, exchange: HttpExchange, id: str, row: Row[Pending], query: Parameters) -> None:
+        client = self._client_of(row.value)
         server, title = plain(self._server, _LONGEST_NAME), plain(client.provider.title, _LONGEST_NAME)
         try:
-            await client.check_issuer(query.get("iss"))
+            await client.check_issuer(query.given("iss"))
         except ProviderError as error:
-            reference = _logged(error, "a response of a provider was refused")
+            reference = logged(error, "a response of a provider was refused")
             text = "The response is not that of the service that you were sent to. Nothing was granted."
             raise PageError(400, "The response is refused", text, reference) from None
-        if "error" in query:
-            code = query["error"] if re.fullmatch(r"[a-z_]{1,40}", query["error"]) else "an error"
+        error_code = query.get("error")
+        if error_code is not None:
+            code = error_code if re.fullmatch(r"[a-z_]{1,40}", error_code) else "an error"
             log_safely(log, logging.INFO, "%s has answered a request for consent with %s", title, code)
             refused = code == "access_denied"
             reason = "the user has refused" if refused else f"{title} answered with {code}"
@@ -312,83 +318,17 @@ class AuthorizationPages:
             )
             await send_message(exchange, 200, "No access was given", text)
             return
-        code = query.get("code", "")
-        if not code:
+        if (code := query.get("code") or "") == "":
             raise PageError(400, *_USED)
         begun = await self._pending.change(id, row, phase=Phase.REDEEMING.value, state=b"", begun_at=time.time())
         if begun is None:  # two callbacks at once: the other one was faster
             raise PageError(400, *_USED)
-        # In a task of its own: if the browser goes away now, the tokens must not get lost.
-        redemption = asyncio.create_task(self._redeem(id, begun, client, code, pending))
-        self._redemptions.add(redemption)
-        redemption.add_done_callback(self._redemptions.discard)
-        await asyncio.wait((redemption,))
-        if (failure := redemption.result()) is not None:
+        if (failure := await self._redemptions.redeem(id, begun, client, code)) is not None:
             text = "Go back to the conversation and ask again for what you wanted."
             await send_message(exchange, 502, f"{title} has given no access", text, reference=failure)
             return
         text = f"{server} can now act for you at {title}. You can close this page and go back."
         await send_message(exchange, 200, "Done", text, kind="done")
-
-    async def _redeem(
-        self, id: str, row: Row[Pending], client: ProviderClient, code: str, pending: Pending
-    ) -> str | None:
-        """Redeem a code, once, and keep the tokens; return a reference to the log if there are none."""
-        redirect_uri = pending.base + self._place_of(pending, is_login=False)
-        try:
-            tokens = await client.redeem(code, verifier=pending.verifier, redirect_uri=redirect_uri)
-        except ProviderError as error:
-            reference = _logged(error, f"a code of {client.provider.id} was not redeemed")
-            reason = f"{client.provider.title} has given no token (reference {reference})"
-            await self._pending.change(id, row, phase=Phase.ENDED.value, reason=reason, verifier="")
-            return reference
-        try:
-            return await self._keep(id, row, client, tokens)
-        except Exception as error:
-            if isinstance(error, StoreError):
-                raise
-            reference = _logged(error, f"tokens of {client.provider.id} were not kept")
-            await self._pending.change(id, row, phase=Phase.ENDED.value, reason=_FAILED, verifier="")
-            return reference
-
-    async def _keep(self, id: str, row: Row[Pending], client: ProviderClient, tokens: TokenSet) -> str | None:
-        """Keep tokens, unless the user has declined meanwhile; return a reference to the log if they are not."""
-        pending = row.value
-        user_info: dict[str, Any] = {}
-        try:
-            user_info = await client.user_info(tokens.access_token)
-        except ProviderError as error:
-            log_safely(log, logging.INFO, "%s does not say who the user is: %s", client.provider.id, error)
-        current = await self._pending.read(id)
-        if current is None or current.stored != row.stored:
-            return await self._give_back(client, tokens)
-        await _persistently(
-            lambda: self._vault.add(
-                pending.principal, pending.user, client, tokens, asked=pending.scopes, user_info=user_info
-            )
-        )
-        await _persistently(lambda: self._pending.change(id, row, phase=Phase.DONE.value, verifier=""))
-        current = await self._pending.read(id)
-        if current is not None and current.value.phase == Phase.ENDED.value:  # declined in this very moment
-            await self._vault.delete(self._vault.name_of(pending.principal, client.provider.id, client.client_id))
-            return await self._give_back(client, tokens)
-        return None
-
-    async def _give_back(self, client: ProviderClient, tokens: TokenSet) -> str:
-        """Revoke tokens that nobody wants any more; return a reference to the log."""
-        error = AuthError("the user has declined while the code was redeemed")
-        reference = _logged(error, f"tokens of {client.provider.id} are given back")
-        token, hint = tokens.refresh_token or tokens.access_token, "access_token"
-        try:
-            await client.revoke(token, hint if tokens.refresh_token is None else "refresh_token")
-        except ProviderError as failure:
-            _logged(failure, f"tokens of {client.provider.id} could not be revoked")
-        return reference
-
-    async def aclose(self) -> None:
-        """Wait for codes that are being redeemed; each request has a limit."""
-        if self._redemptions:
-            await asyncio.wait(self._redemptions, timeout=15.0)
 
     # -- checks --------------------------------------------------------------------------------------------------
 
@@ -405,7 +345,7 @@ class AuthorizationPages:
 
     def _check_place(self, exchange: HttpExchange, pending: Pending) -> None:
         """Refuse visitors from elsewhere, where the user of this machine is the only one (A9)."""
-        if pending.principal == LOCAL and not is_local_http(exchange.client, exchange.headers):
+        if pending.principal == LOCAL_USER.key and not is_local_http(exchange.client, exchange.headers):
             text = "This page is for the user of the machine that the server runs on. Open it in a browser there."
             raise PageError(403, "This page is for another machine", text)
 
@@ -415,7 +355,7 @@ class AuthorizationPages:
         Raises:
             PageError: there is no way to prove it.
         """
-        if pending.principal == LOCAL:
+        if pending.principal == LOCAL_USER.key:
             return None
         stated = host_principal(exchange.scope)
         if stated is not None and stated.key == pending.principal:
@@ -440,35 +380,12 @@ class AuthorizationPages:
         return self._seal.sign(f"{cookie} {id}".encode(), _FORM).hex()
 
 
-async def _persistently(write: Callable[[], Awaitable[object]]) -> None:
-    """Write to the store, also if it is away for a moment: the code that was redeemed is good for nothing more.
-
-    Raises:
-        StoreError: it is away for longer.
-    """
-    for pause in (0.2, 0.5, 1.0, 2.0, 4.0):
-        try:
-            await write()
-            return
-        except StoreError:
-            await asyncio.sleep(pause)
-    await write()
-
-
-def _logged(error: Exception, event: str) -> str:
-    """Log a failure, and return the reference to it.
-
-    The traceback is a text: its frames have codes, tokens and the secret of the client as variables.
-    """
-    return log_failure(error, event, Redaction(()), as_text=True)
-
-
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
 def _unreachable(error: ProviderError) -> PageError:
-    reference = _logged(error, "a provider cannot be asked")
+    reference = logged(error, "a provider cannot be asked")
     text = "The service that you would be sent to does not answer. Reload this page in a minute."
     return PageError(502, "The service cannot be reached", text, reference)
 
@@ -478,49 +395,17 @@ def _check_method(exchange: HttpExchange, *methods: str) -> None:
         raise PageError(405, "This is a page for browsers", "Open the link in a browser.")
 
 
-def _cookie_name(pending: Pending) -> tuple[str, bool]:
-    """Return the name of the cookie, and whether it is for https alone: then no other host can set it."""
-    is_secure = urlsplit(pending.base).scheme == "https"
-    return (f"__Host-{_COOKIE}" if is_secure else _COOKIE), is_secure
-
-
-def _set_cookie(value: str, pending: Pending) -> tuple[bytes, bytes]:
-    """Return the header that sets the cookie of a browser. `Lax`, as it has to come with the callback."""
-    name, is_secure = _cookie_name(pending)
-    more = "; Secure" if is_secure else ""
-    return (b"set-cookie", f"{name}={value}; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax{more}".encode())
+def _is_secure(pending: Pending) -> bool:
+    return urlsplit(pending.base).scheme == "https"
 
 
 def _cookie_of(exchange: HttpExchange, pending: Pending) -> str | None:
     """Return the cookie of a browser; None if it has none, or one that was not set here."""
-    expected, _ = _cookie_name(pending)
-    for name, value in exchange.headers:
-        if name == b"cookie":
-            for part in value.decode("latin-1").split(";"):
-                key, _, content = part.strip().partition("=")
-                if key == expected and _RANDOM.fullmatch(content):
-                    return content
-    return None
+    value = cookies_of(exchange).get(cookie_name(_COOKIE, is_secure=_is_secure(pending)), "")
+    return value if _RANDOM.fullmatch(value) else None
 
 
-async def _form_of(exchange: HttpExchange) -> dict[str, str]:
-    body, is_more = b"", True
-    while is_more:
-        chunk, is_more = await exchange.read()
-        body += chunk
-        if len(body) > _MOST_FORM:
-            raise PageError(413, *_OTHER)
-    return dict(parse_qsl(body.decode("utf-8", "replace")))
-
-
-def _query_of(exchange: HttpExchange) -> dict[str, str]:
-    """Return the parameters of a callback; one that came twice counts for nothing (RFC 6749 §3.1)."""
-    query = exchange.query
-    if len(query) > _MOST_QUERY:
-        raise PageError(400, *_USED)
-    try:
-        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=32)
-    except ValueError:
-        raise PageError(400, *_USED) from None
-    names = [name for name, _ in pairs]
-    return {name: value for name, value in pairs if names.count(name) == 1}
+def _set_cookie(value: str, pending: Pending) -> tuple[bytes, bytes]:
+    """Return the header that gives a browser its cookie."""
+    is_secure = _is_secure(pending)
+    return set_cookie(cookie_name(_COOKIE, is_secure=is_secure), value, _COOKIE_TIME, is_secure=is_secure)

@@ -19,16 +19,21 @@ import asyncio
 import hashlib
 import secrets
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
+from enfilade.auth.oauth_providers.client import ProviderClient
 from enfilade.auth.tool_auth.sealed_rows import Row, SealedRows
+from enfilade.auth.tool_auth.user import User
 from enfilade.serving.callers.state_records import StateStore
 from enfilade.state.store import StoreError
 
+#: The path of links, before the id.
+START: Final = "/auth/start/"
 #: Seconds for which a link can be opened, and then for the way to the provider and back (A8).
 LIFETIME: Final = 600.0
 #: Seconds for which the outcome is known to calls that wait or come again.
@@ -61,6 +66,7 @@ class Pending(msgspec.Struct, array_like=True, kw_only=True, frozen=True):
         scopes: what is asked for.
         tool: the name of the tool that needs it.
         base: the URL of this server, before `/auth/…`.
+        callback: the path to which the next redirect has to come, behind `base`.
         created_at: seconds since the epoch.
         expires_at: when it cannot be gone on with any more.
         phase: how far it has come.
@@ -89,6 +95,7 @@ class Pending(msgspec.Struct, array_like=True, kw_only=True, frozen=True):
     nonce: str = ""
     begun_at: float = 0.0
     reason: str = ""
+    callback: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -135,15 +142,36 @@ class PendingAuthorizations:
     def _name(self, id: str) -> str:
         return self._rows.name_of(self._server, id)
 
-    async def create(self, pending: Pending) -> str:
-        """Keep a new authorization, and return its id: 256 random bits, which its link has.
+    async def begin(
+        self, user: User, client: ProviderClient, scopes: Sequence[str], tool: str, base: str
+    ) -> tuple[str, str]:
+        """Keep a new authorization; return its id, 256 random bits, and its link.
+
+        Args:
+            user: who has caused it.
+            client: the provider.
+            scopes: what is asked for.
+            tool: the name of the tool that needs it.
+            base: the URL of this server, before `/auth/…`.
 
         Raises:
             StoreError: the store does not answer.
         """
-        id = secrets.token_urlsafe(32)
+        now, id = time.time(), secrets.token_urlsafe(32)
+        pending = Pending(
+            principal=user.key,
+            user=user.name,
+            issuer=user.issuer,
+            provider=client.provider.id,
+            client_id=client.client_id,
+            scopes=tuple(scopes),
+            tool=tool,
+            base=base,
+            created_at=now,
+            expires_at=now + LIFETIME,
+        )
         await self._rows.write(self._name(id), pending, LIFETIME + _OUTCOME)
-        return id
+        return id, f"{base}{START}{id}"
 
     async def read(self, id: str) -> Row[Pending] | None:
         """Return an authorization; None if there is none, or none any more."""
@@ -187,11 +215,14 @@ class PendingAuthorizations:
         for event in self._wakers.get(message.decode("ascii", "replace"), ()):
             event.set()
 
-    async def wait(self, id: str, seconds: float) -> str | None:
+    async def wait(
+        self, id: str, seconds: float, is_granted: Callable[[], Awaitable[bool]] | None = None
+    ) -> str | None:
         """Wait for the outcome of an authorization.
 
         Args:
             seconds: how long at most.
+            is_granted: whether the user has consented by another link meanwhile.
 
         Returns:
             As `Pending.outcome`.
@@ -209,6 +240,8 @@ class PendingAuthorizations:
                 row = await self.read(id)
                 outcome = EXPIRED if row is None else self.outcome_of(row.value)
                 remaining = ends_at - time.monotonic()
+                if outcome is None and is_granted is not None and await is_granted():
+                    outcome = ""
                 if outcome is not None or remaining <= 0:
                     return outcome
                 try:

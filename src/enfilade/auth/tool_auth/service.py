@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -16,6 +16,8 @@ from enfilade.auth.tool_auth.exchange import TokenExchange
 from enfilade.auth.tool_auth.links import LocalListener, PageLinks
 from enfilade.auth.tool_auth.pages import AuthorizationPages
 from enfilade.auth.tool_auth.pending import PendingAuthorizations
+from enfilade.auth.tool_auth.redemption import Redemptions
+from enfilade.auth.tool_auth.refresh import Refresher
 from enfilade.auth.tool_auth.vault import Vault
 from enfilade.auth.tool_auth.visitor import Logins
 from enfilade.primitives.public_urls import is_loopback_host
@@ -88,12 +90,15 @@ class ToolAuthorization:
         self._auth = auth
         self._tools = tools
         servers = () if auth is None else auth.authorization_servers
-        self.clients = ToolClients(providers, self._named, self._all_named, variable)
-        self.vault = Vault(server, state, timings.token_refresh)
+        self.clients = ToolClients(providers, self._requirements, variable)
+        self.vault = Vault(server, state)
+        refresher = Refresher(self.vault, state, timings.token_refresh)
         self.pending = PendingAuthorizations(server, state, timings.code_redemption)
-        logins = Logins(servers, getattr(auth, "visitor_login", None))
-        self._has_login = logins.is_there
-        self.pages = AuthorizationPages(title, state.seal, self.clients, self.vault, self.pending, logins)
+        self._redemptions = Redemptions(self.vault, self.pending)
+        self._logins = Logins(servers, None if auth is None else auth.visitor_login)
+        self.pages = AuthorizationPages(
+            title, state.seal, self.clients, self._redemptions, self.pending, self._logins
+        )
         self.listener = LocalListener(self.pages.serve)
         self._exchange = TokenExchange(server, state, servers)
         asker = ConsentAsker(
@@ -104,37 +109,26 @@ class ToolAuthorization:
         self._allows_local = base is None or is_loopback_host(urlsplit(base).hostname or "")
         links = PageLinks(base, self.listener)
         self.authorizer = Authorizer(
-            title, self.clients, self.vault, self.pending, asker, links, self._exchange, self._allows_local
+            title,
+            self.clients,
+            self.vault,
+            refresher,
+            self.pending,
+            asker,
+            links,
+            self._exchange,
+            allows_local=self._allows_local,
         )
 
-    def _named(self, provider: str) -> object:
-        """Return the provider that a tool names by an id; None if none does."""
+    def _requirements(self) -> Iterator[AuthRequirement]:
+        """Yield what tools need."""
         for tool in self._tools():
-            for requirement in tool.auth:
-                if requirement.provider == provider:
-                    return requirement.definition
-        return None
+            yield from tool.auth
 
     def scopes_of(self, provider: str) -> tuple[str, ...]:
         """Return the scopes that tools need at a provider."""
-        return tuple(
-            dict.fromkeys(
-                scope
-                for tool in self._tools()
-                for requirement in tool.auth
-                if requirement.provider == provider
-                for scope in requirement.scopes
-            )
-        )
-
-    def provider_ids(self) -> list[str]:
-        """Return the ids of all providers, of `tool_auth=` and of tools."""
-        named = (requirement.provider for tool in self._tools() for requirement in tool.auth)
-        return sorted({*self.clients.ids(), *named})
-
-    def _all_named(self) -> set[str]:
-        """Return the ids of all providers that tools name."""
-        return {requirement.provider for tool in self._tools() for requirement in tool.auth}
+        needed = (each for each in self._requirements() if each.provider == provider)
+        return tuple(dict.fromkeys(scope for requirement in needed for scope in requirement.scopes))
 
     def check_start(self, *, is_memory: bool) -> None:
         """Check what can be known at the start (A2, A9, A12).
@@ -184,7 +178,7 @@ class ToolAuthorization:
                     "MCPApp(auth=ResourceServer(...)) with an AuthorizationServer that has a client_id, or bind "
                     "a loopback address"
                 )
-        elif not self._has_login:
+        elif not self._logins.is_there:
             log.warning(
                 "%s: users cannot prove in a browser who they are, so nobody can give consent, unless a host "
                 "says who visits: give AuthorizationServer(issuer, client_id=..., client_secret=...), with the "
@@ -194,8 +188,9 @@ class ToolAuthorization:
 
     async def aclose(self) -> None:
         """End what is under way, and close the connections of the running event loop."""
-        await self.pages.aclose()
+        await self._redemptions.aclose()
         await self.listener.aclose()
+        await self._logins.aclose()
         await self.clients.aclose()
         await self._exchange.aclose()
 

@@ -59,6 +59,10 @@ class VisitorLogin(Protocol):
         """
         ...
 
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        ...
+
 
 class IssuerLogin:
     """A login at an authorization server, by OpenID Connect.
@@ -169,3 +173,9 @@ class Logins:
     def of(self, issuer: str | None) -> VisitorLogin | None:
         """Return the login for the users of an issuer; None if there is none."""
         return self._by_issuer.get(issuer, self._other)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        for login in (*self._by_issuer.values(), self._other):
+            if login is not None:
+                await login.aclose()

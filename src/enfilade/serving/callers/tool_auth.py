@@ -231,43 +231,50 @@ NOT_DECLARED: Final = (
 
 
 class WatchedOutlet:
-    """Passes everything on to the outlet of a request, and notes whether its client was sent anything.
+    """Passes everything on to the outlet of a client's request, and counts what its client was sent.
 
     Attributes:
-        outlet: the outlet.
-        has_sent: whether it was sent anything.
+        sent: how many messages.
     """
 
     def __init__(self, outlet: Any) -> None:
-        self.outlet = outlet
-        self.has_sent = False
+        self._outlet = outlet
+        self.sent = 0
+
+    @classmethod
+    def of(cls, request: Request) -> WatchedOutlet:
+        """Return that of a client's request, which has one from now on; nested calls share it."""
+        channel = request.root.channel
+        if not isinstance(channel.outlet, cls):
+            channel.outlet = cls(channel.outlet)
+        return channel.outlet
 
     @property
     def is_congested(self) -> bool:
         """Whether a sender that can wait should wait."""
-        return bool(self.outlet.is_congested)
+        return bool(self._outlet.is_congested)
 
     def push(self, message: bytes) -> bool:
         """Send a notification."""
-        self.has_sent = True
-        return bool(self.outlet.push(message))
+        self.sent += 1
+        return bool(self._outlet.push(message))
 
     def send(self, message: bytes) -> bool:
         """Send a question."""
-        self.has_sent = True
-        return bool(self.outlet.send(message))
+        self.sent += 1
+        return bool(self._outlet.send(message))
 
     async def wait_for_room(self) -> None:
         """Return once the reader has caught up."""
-        await self.outlet.wait_for_room()
+        await self._outlet.wait_for_room()
 
     def close_connection(self, retry: float | None) -> bool:
         """Close the connection and keep the stream."""
-        return bool(self.outlet.close_connection(retry))
+        return bool(self._outlet.close_connection(retry))
 
     def note_scopes(self, scopes: Any) -> None:
         """Remember the scopes of what is sent from now on."""
-        self.outlet.note_scopes(scopes)
+        self._outlet.note_scopes(scopes)
 
 
 async def run_with_tokens(
@@ -294,10 +301,8 @@ async def run_with_tokens(
     renewed: set[str] = set()
     while True:
         auth = CallAuth(request, authorizer, await authorizer.authorize(request, tool, requirements))
-        channel = request.root.channel
-        watched = WatchedOutlet(channel.outlet)
-        channel.outlet = watched
-        begun = _done_by(request)
+        watched = WatchedOutlet.of(request)
+        begun = watched.sent, _done_by(request)
         try:
             return await run(auth)
         except Exception as error:
@@ -308,11 +313,8 @@ async def run_with_tokens(
             renewed.add(refused.provider)
             await authorizer.renew(request, auth[refused.provider])
             # What it has asked, or had other tools do, would be done again.
-            if watched.has_sent or request.is_done or _done_by(request) != begun:
+            if request.is_done or (watched.sent, _done_by(request)) != begun:
                 raise refused from error
-        finally:
-            if channel.outlet is watched:  # else the request has been finished
-                channel.outlet = watched.outlet
 
 
 def _done_by(request: Request) -> tuple[int, int]:
